@@ -1,0 +1,36 @@
+# make run   the worked example, on SQLite and the simulated gateway
+# make test  every test
+# make bench the figures of docs/benchmarks.md
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TEST_READY := $(VENV)/.ready-test
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: run test lint bench clean
+
+run: $(READY)
+	@$(BIN)/python run.py demo
+
+test: $(TEST_READY) lint
+	@$(BIN)/python -m pytest
+
+lint: $(TEST_READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy messages actors/rules storage
+
+bench: $(TEST_READY)
+	@$(BIN)/python -m tests.benchmarks
+
+$(READY): setup.cfg pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -e .
+	@touch $@
+
+$(TEST_READY): $(READY)
+	@$(PIP) -e ".[test]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,51 @@
+"""Positions, cash and commissions of the accounts at the simulated venue.
+
+Law: only a fill changes anything here, except the opening positions that a scenario gives.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from actors.venue.simulator.orders import ZERO, ExchangeRules, Order, Position
+
+
+class Accounts:
+    """Who holds what, at what cost. IB nets: selling more than is held opens a short."""
+
+    def __init__(self, rules: ExchangeRules) -> None:
+        self._rules = rules
+        self.positions: dict[tuple[str, int], Position] = {}
+        self.cash: dict[str, Decimal] = {}      # change since the start, per account
+
+    def commission_due(self, order: Order) -> Decimal:
+        """Return what one more fill costs: the minimum counts once per order."""
+        total = max(self._rules.commission_minimum, self._rules.commission_per_share * order.filled)
+        return total - order.commission
+
+    def book(self, order: Order, quantity: Decimal, price: Decimal,
+             commission: Decimal) -> tuple[Position, Decimal | None]:
+        """Book shares and return the position with the P&L that this fill realised (None if it only opened)."""
+        key = (order.account, order.contract.con_id)
+        position = self.positions.get(key)
+        if position is None:
+            position = self.positions[key] = Position(account=order.account, contract=order.contract)
+        signed = quantity if order.is_buy else -quantity
+        held = position.quantity
+        closing = min(abs(held), quantity) if held * signed < 0 else ZERO
+        opening = quantity - closing
+        realized: Decimal | None = None
+        if closing:
+            gain = (price - position.avg_cost) * closing * (1 if held > 0 else -1)
+            realized = gain - commission * closing / quantity
+            position.realized += realized
+        position.quantity = held + signed
+        if opening:
+            opened_before = ZERO if closing else abs(held)
+            fee = commission * opening / quantity if self._rules.cost_includes_commission else ZERO
+            paid = position.avg_cost * opened_before + price * opening + (fee if signed > 0 else -fee)
+            position.avg_cost = paid / (opened_before + opening)
+        elif position.quantity == 0:
+            position.avg_cost = ZERO
+        self.cash[order.account] = self.cash.get(order.account, ZERO) - signed * price - commission
+        return position, realized

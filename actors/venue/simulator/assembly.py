@@ -1,0 +1,56 @@
+"""Builds a gateway from its settings: which exchange rules, which market.
+
+Law: files are read and checked here, before any port opens.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+import msgspec
+
+from actors.venue.simulator import scenario as scenarios
+from actors.venue.simulator.gateway import Gateway
+from actors.venue.simulator.journal import Journal
+from actors.venue.simulator.market import Walk
+from actors.venue.simulator.replay import Replay
+from actors.venue.simulator.runner import ScenarioRunner
+from actors.venue.simulator.settings import GatewaySettings
+
+
+def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Gateway:
+    """Build a gateway with its market driver.
+
+    Raises ScenarioError or ReplayError for a file that cannot be used, ValueError for settings that contradict.
+    """
+    if settings.scenario and settings.replay:
+        raise ValueError("a gateway plays either a scenario or a replay; both are given")
+    if not settings.accounts:
+        raise ValueError("a gateway needs at least one account")
+    story = scenarios.load(settings.scenario) if settings.scenario else None
+    rules = settings.rules
+    if story is not None and story.rules:
+        rules = msgspec.structs.replace(rules, **story.rules)
+    if settings.replay:
+        rules = msgspec.structs.replace(rules, day_expiry=True)
+    gateway = Gateway(msgspec.structs.replace(settings, rules=rules), journal, now_ns)
+    if story is not None:
+        gateway.driver = ScenarioRunner(gateway, story, now_ns)
+    elif settings.replay:
+        gateway.driver = Replay(gateway, settings, now_ns)
+    else:
+        gateway.driver = Walk(gateway, settings.seed, settings.walk_interval, now_ns)
+    for text in settings.positions:
+        _open_position(gateway, text, now_ns)
+    return gateway
+
+
+def _open_position(gateway: Gateway, text: str, now_ns: int) -> None:
+    """Give the first account a position written as SYMBOL=QUANTITY@COST; raises ValueError."""
+    found = re.fullmatch(r"([A-Z0-9. ]{1,20})=(-?[0-9]{1,9})@([0-9]{1,9}(?:\.[0-9]{1,6})?)", text)
+    contract = gateway.contracts.named(found[1]) if found else None
+    if found is None or contract is None or not int(found[2]) or not Decimal(found[3]):
+        raise ValueError(f"--position {text!r}: expected SYMBOL=QUANTITY@COST such as SPY=100@168, the symbol one of "
+                         f"{', '.join(sorted(gateway.contracts.by_symbol))}")
+    gateway.open_position(gateway.settings.accounts[0], contract, Decimal(found[2]), Decimal(found[3]), now_ns)

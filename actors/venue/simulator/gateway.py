@@ -1,0 +1,207 @@
+"""The gateway in memory: sessions, exchange, market and journal, joined.
+
+Law: no socket, no clock, no chance but the seed. Whoever holds a Gateway (the TCP server, a simulation, a test) brings
+the time, moves the bytes, and calls `advance` when `advance` said that something is due.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, Protocol
+
+import msgspec
+
+from actors.venue.simulator import answers
+from actors.venue.simulator.contracts import Contract, ContractBook
+from actors.venue.simulator.exchange import Exchange
+from actors.venue.simulator.feeds import Subscription, Trade
+from actors.venue.simulator.journal import Journal
+from actors.venue.simulator.orders import Order, Position
+from actors.venue.simulator.reports import FillReport, PositionReport, Report, StatusReport, owner
+from actors.venue.simulator.session import Session
+from actors.venue.simulator.settings import GatewaySettings
+from actors.venue.simulator.wire import number
+
+FIRST_PERM_ID = 1_800_000_001
+
+
+class MarketDriver(Protocol):
+    """What moves prices: the seeded walk, a scenario or a replay (market.py, scenario.py)."""
+
+    virtual_ns: int | None
+    """The exchange's own time where it differs from the caller's."""
+
+    def advance(self, now_ns: int) -> int | None:
+        """Do what is due and return when to be called again; None: only after something happens."""
+
+    def acknowledge(self, session: Session) -> None:
+        """Hear that a client has processed what it was sent (lockstep)."""
+
+
+class Gateway:
+    """A simulated IB gateway without a socket."""
+
+    def __init__(self, settings: GatewaySettings, journal: Journal | None = None, now_ns: int = 0,
+                 contracts: ContractBook | None = None) -> None:
+        self.settings = settings
+        self.journal = journal or Journal()
+        self.contracts = contracts or ContractBook()
+        prefix = settings.exec_prefix or f"{now_ns // 1_000_000_000 & 0xFFFFFFFF:08x}"
+        self.exchange = Exchange(
+            self.contracts, itertools.count(FIRST_PERM_ID),
+            (f"0000e0d5.{prefix}.{n:08x}.01" for n in itertools.count(1)), settings.rules)
+        self.driver: MarketDriver | None = None
+        self.sessions: list[Session] = []
+        self.by_client: dict[int, Session] = {}
+        self._watchers: dict[int, list[tuple[Session, Subscription]]] = {}
+        self._numbers = itertools.count(1)
+        self.opened_ns = now_ns
+        self.changes = 0       # grows with whatever a scenario may wait for
+
+    # connections -----------------------------------------------------------------------------------------------
+
+    def connect(self, now_ns: int) -> Session:
+        """Open a conversation; its client speaks first."""
+        session = Session(self, next(self._numbers))
+        self.sessions.append(session)
+        return session
+
+    def admit(self, session: Session, client_id: int, now_ns: int) -> bool:
+        """Give the session its client id, unless another one has it."""
+        if client_id in self.by_client or len(self.by_client) >= self.settings.max_clients:
+            return False
+        self.by_client[client_id] = session
+        self.changes += 1
+        self.log(now_ns, "sim", client_id, "connect", {"session": session.number, "version": session.version})
+        return True
+
+    def disconnect(self, session: Session, now_ns: int) -> None:
+        """Forget a client: its subscriptions end, its orders stay live (ib-wire.md 11)."""
+        if session not in self.sessions:
+            return
+        self.sessions.remove(session)
+        session.close()
+        for subscription in session.subscriptions.values():
+            self.unwatch(session, subscription)
+        session.subscriptions.clear()
+        if self.by_client.get(session.client_id) is session:
+            del self.by_client[session.client_id]
+            self.log(now_ns, "sim", session.client_id, "disconnect", {"session": session.number})
+
+    def log(self, now_ns: int, direction: str, client: int, msg: str, fields: dict[str, Any]) -> None:
+        self.journal.write(now_ns, self.exchange_ns(now_ns), direction, client, msg, fields)
+
+    @property
+    def always_open(self) -> bool:
+        chosen = self.settings.always_open
+        return self.settings.replay is None if chosen is None else chosen
+
+    # time ------------------------------------------------------------------------------------------------------
+
+    def exchange_ns(self, now_ns: int) -> int:
+        """Return the exchange's own time: the replayed one in a replay, else the caller's."""
+        virtual = self.driver.virtual_ns if self.driver is not None else None
+        return now_ns if virtual is None else virtual
+
+    def advance(self, now_ns: int) -> int | None:
+        """Do everything that is due and return when something will be, or None."""
+        due = self.driver.advance(now_ns) if self.driver is not None else None
+        ex_ns = self.exchange_ns(now_ns)
+        expiry = self.exchange.next_expiry_ns()
+        if expiry is not None and expiry <= ex_ns:
+            self.deliver(self.exchange.expire(ex_ns), now_ns)
+            expiry = self.exchange.next_expiry_ns()
+        if expiry is not None and ex_ns == now_ns:
+            due = expiry if due is None else min(due, expiry)
+        return due
+
+    def acknowledge(self, session: Session) -> None:
+        if self.driver is not None:
+            self.driver.acknowledge(session)
+
+    # market ----------------------------------------------------------------------------------------------------
+
+    def watch(self, session: Session, subscription: Subscription, now_ns: int) -> None:
+        self._watchers.setdefault(subscription.con_id, []).append((session, subscription))
+        self.changes += 1
+
+    def unwatch(self, session: Session, subscription: Subscription) -> None:
+        watchers = self._watchers.get(subscription.con_id, [])
+        self._watchers[subscription.con_id] = [w for w in watchers if w[1] is not subscription]
+
+    def watchers(self, con_id: int) -> list[tuple[Session, Subscription]]:
+        return self._watchers.get(con_id, [])
+
+    def set_quote(self, contract: Contract, now_ns: int, *, bid: Decimal | None, ask: Decimal | None,
+                  bid_size: Decimal | None = None, ask_size: Decimal | None = None, match: bool = True) -> None:
+        """Change the bid and ask of one contract, show them to who watches, and match."""
+        ex_ns = self.exchange_ns(now_ns)
+        q = self.exchange.quote_of(contract.con_id)
+        if (bid, ask, bid_size, ask_size) != (q.bid, q.ask, q.bid_size, q.ask_size):
+            q.bid, q.ask, q.bid_size, q.ask_size, q.time_ns = bid, ask, bid_size, ask_size, ex_ns
+            for session, subscription in self._watchers.get(contract.con_id, ()):
+                data = subscription.quote(q)
+                if data:
+                    session.send_tick(data)
+        if match:
+            self.deliver(self.exchange.market(contract.con_id, ex_ns), now_ns)
+
+    def trade(self, contract: Contract, trade: Trade, now_ns: int) -> None:
+        """Print one trade: show it to who watches, and match if it may move the price."""
+        q = self.exchange.quote_of(contract.con_id)
+        q.volume += trade.size
+        if trade.eligible:
+            price = trade.price
+            q.last, q.last_size, q.time_ns = price, trade.size, trade.time_ns
+            q.open = price if q.open is None else q.open
+            q.high = price if q.high is None or price > q.high else q.high
+            q.low = price if q.low is None or price < q.low else q.low
+        for session, subscription in self._watchers.get(contract.con_id, ()):
+            data = subscription.trade(trade, q.volume)
+            if data:
+                session.send_tick(data)
+        if trade.eligible:
+            expiry = self.exchange.next_expiry_ns()
+            if expiry is not None and expiry <= trade.time_ns:
+                self.deliver(self.exchange.expire(trade.time_ns), now_ns)     # before this print can fill it
+            reports = self.exchange.market(contract.con_id, trade.time_ns)
+            if reports:
+                self.deliver(reports, now_ns)
+
+    # reports ---------------------------------------------------------------------------------------------------
+
+    def deliver(self, reports: Iterable[Report], now_ns: int) -> None:
+        """Journal what the exchange did and tell the clients concerned."""
+        self.changes += 1
+        for report in reports:
+            if isinstance(report, StatusReport):
+                self.log(now_ns, "sim", report.order.client_id, "order", answers.sim_order_fields(report.order))
+            elif isinstance(report, FillReport):
+                fields = answers.sim_execution_fields(report.execution)
+                self.log(now_ns, "sim", report.execution.client_id, "execution", fields)
+            elif isinstance(report, PositionReport):
+                for session in self.by_client.values():
+                    answers.position_changed(session, report.position, now_ns)
+                continue
+            client_id = owner(report)
+            concerned = None if client_id is None else self.by_client.get(client_id)
+            if concerned is not None:
+                answers.tell(concerned, report, now_ns)
+
+    def known_order(self, client_id: int, order_id: int) -> Order | None:
+        key = (client_id, order_id)
+        return self.exchange.orders.get(key) or self.exchange.done.get(key)
+
+    def open_position(self, account: str, contract: Contract, quantity: Decimal, cost: Decimal, now_ns: int) -> None:
+        """Give an account a position before anybody trades."""
+        position = Position(account=account, contract=contract, quantity=quantity, avg_cost=cost)
+        self.exchange.accounts.positions[account, contract.con_id] = position
+        self.log(now_ns, "sim", -1, "opening_position",
+                 {"account": account, "symbol": contract.symbol, "quantity": number(quantity), "price": number(cost)})
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings as plain values, for the journal's first line."""
+        plain: dict[str, Any] = msgspec.to_builtins(self.settings)
+        return plain

@@ -1,0 +1,48 @@
+"""What moves prices when nothing else does: a seeded walk.
+
+Law: a driver changes the market only through the gateway, only inside `advance`, and draws chance only from its seed.
+"""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+
+from actors.venue.simulator.contracts import PENNY, Contract
+from actors.venue.simulator.feeds import Trade
+from actors.venue.simulator.gateway import Gateway
+from actors.venue.simulator.session import Session
+
+NS = 1_000_000_000
+HUNDRED_SHARES = Decimal(100)
+
+
+class Walk:
+    """Every known symbol takes a small random step at each interval, from its reference price."""
+
+    virtual_ns: int | None = None
+
+    def __init__(self, gateway: Gateway, seed: int, interval_s: Decimal, now_ns: int) -> None:
+        self.gateway = gateway
+        self._random = random.Random(seed)
+        self._interval_ns = int(interval_s * NS)
+        self._due_ns = now_ns + self._interval_ns
+        for contract in gateway.contracts.by_id.values():
+            self._show(contract, contract.reference_price, now_ns)
+
+    def advance(self, now_ns: int) -> int | None:
+        if now_ns >= self._due_ns:
+            for contract in self.gateway.contracts.by_id.values():
+                last = self.gateway.exchange.quote_of(contract.con_id).last or contract.reference_price
+                ticks = round(self._random.gauss(0, 2))
+                self._show(contract, max(contract.min_tick * 10, last + ticks * contract.min_tick), now_ns)
+            # A late turn is not made up for: one step per interval that was really waited.
+            self._due_ns = max(self._due_ns + self._interval_ns, now_ns)
+        return self._due_ns
+
+    def acknowledge(self, session: Session) -> None:
+        pass
+
+    def _show(self, contract: Contract, price: Decimal, now_ns: int) -> None:
+        self.gateway.set_quote(contract, now_ns, bid=price - PENNY, ask=price + PENNY, match=False)
+        self.gateway.trade(contract, Trade(price, HUNDRED_SHARES, now_ns), now_ns)

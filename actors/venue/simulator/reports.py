@@ -1,0 +1,60 @@
+"""What the exchange says: reports, each a fact of its moment.
+
+Law: a report carries copies, so it still tells the truth when it is read later.
+"""
+
+from __future__ import annotations
+
+from actors.venue.simulator.orders import Execution, Order, Position, Record
+
+
+class OpenReport(Record, frozen=True):
+    """The order as it stands (openOrder, 5)."""
+
+    order: Order
+
+
+class StatusReport(Record, frozen=True):
+    """The order's status and quantities (orderStatus, 3)."""
+
+    order: Order
+
+
+class FillReport(Record, frozen=True):
+    """One execution (execDetails, 11)."""
+
+    execution: Execution
+
+
+class CommissionReport(Record, frozen=True):
+    """What an execution cost and realised (commissionReport, 59)."""
+
+    execution: Execution
+
+
+class ErrorReport(Record, frozen=True):
+    """An error or a message about an order id (4). The order may be live: its code tells."""
+
+    client_id: int
+    order_id: int
+    code: int
+    text: str
+
+
+class PositionReport(Record, frozen=True):
+    """A position after a fill (61), for every subscriber."""
+
+    position: Position
+
+
+OrderReport = OpenReport | StatusReport
+Report = OrderReport | FillReport | CommissionReport | ErrorReport | PositionReport
+
+
+def owner(report: Report) -> int | None:
+    """Return the client id that a report is for, or None when it is for every subscriber."""
+    if isinstance(report, OpenReport | StatusReport):
+        return report.order.client_id
+    if isinstance(report, FillReport | CommissionReport):
+        return report.execution.client_id
+    return report.client_id if isinstance(report, ErrorReport) else None

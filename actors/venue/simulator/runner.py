@@ -1,0 +1,211 @@
+"""Plays a scenario: waits for what a step waits for, then does what it says.
+
+Law: steps run strictly in sequence; the market and the orders are changed only through the gateway and the exchange.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fnmatch import fnmatchcase
+
+from actors.venue.simulator.contracts import PENNY, Contract
+from actors.venue.simulator.exchange import Refusal
+from actors.venue.simulator.feeds import Trade
+from actors.venue.simulator.gateway import Gateway
+from actors.venue.simulator.orders import Order
+from actors.venue.simulator.scenario import Fill, Patterns, Price, Scenario, Step, When
+from actors.venue.simulator.session import Session
+
+NS = 1_000_000_000
+
+
+class ScenarioRunner:
+    """The market driver of one scenario."""
+
+    virtual_ns: int | None = None
+
+    def __init__(self, gateway: Gateway, scenario: Scenario, now_ns: int) -> None:
+        self.gateway = gateway
+        self.scenario = scenario
+        self.at = 0
+        self._arrived_ns: int | None = None      # when the present step began to wait
+        self._ready_ns: int | None = None        # when it may act
+        self._path_at = 0
+        self._seen_changes = -1
+        self._placed: list[str] = []
+        for contract in scenario.contract:
+            gateway.contracts.add(Contract(
+                con_id=contract.con_id, symbol=contract.symbol, long_name=contract.long_name,
+                primary_exchange=contract.primary_exchange, min_tick=contract.min_tick,
+                market_rule_id=contract.market_rule_id, reference_price=contract.reference_price))
+        quoted = {q.symbol for q in scenario.quote}
+        for known in list(gateway.contracts.by_id.values()):
+            if known.symbol not in quoted:
+                self._show(Price(symbol=known.symbol, last=known.reference_price), now_ns)
+        for quote in scenario.quote:
+            self._show(quote, now_ns)
+        for p in scenario.position:
+            account = p.account or gateway.settings.accounts[0]
+            gateway.open_position(account, self._contract(p.symbol), p.quantity, p.cost, now_ns)
+
+    @property
+    def done(self) -> bool:
+        return self.at >= len(self.scenario.step)
+
+    def acknowledge(self, session: Session) -> None:
+        pass
+
+    def advance(self, now_ns: int) -> int | None:
+        while not self.done:
+            step = self.scenario.step[self.at]
+            if self._ready_ns is None:
+                wait_until = self._wait(step, now_ns)
+                if self._ready_ns is None:
+                    return wait_until
+            if now_ns < self._ready_ns:
+                return self._ready_ns
+            if not self._act(step, now_ns):
+                continue                         # a path has more points
+            self.at += 1
+            self._arrived_ns = self._ready_ns = None
+            self._path_at = 0
+            self._seen_changes = -1
+            if self.done:
+                self.gateway.log(now_ns, "sim", -1, "scenario_done", {"title": self.scenario.title})
+        return None
+
+    # waiting ---------------------------------------------------------------------------------------------------
+
+    def _wait(self, step: Step, now_ns: int) -> int | None:
+        """Set the time to act once the condition holds; else return when to look again at the latest."""
+        if self._arrived_ns is None:
+            self._arrived_ns = now_ns
+        deadline = None if step.when.at_most is None else self._arrived_ns + int(step.when.at_most * NS)
+        late = deadline is not None and now_ns >= deadline
+        if not late:
+            if self._seen_changes == self.gateway.changes:
+                return deadline
+            self._seen_changes = self.gateway.changes
+            if not self.holds(step.when):
+                return deadline
+        self._ready_ns = now_ns + int(step.after * NS)
+        return None
+
+    def holds(self, when: When) -> bool:
+        """Return whether everything that `when` names is so now."""
+        gateway = self.gateway
+        if when.clients is not None and len(gateway.by_client) < when.clients:
+            return False
+        if when.subscribed is not None and not gateway.watchers(self._contract(when.subscribed).con_id):
+            return False
+        live, done = gateway.exchange.orders.values(), gateway.exchange.done.values()
+        checks = (
+            (when.placed, [o for o in live if o.perm_id] + list(done), None),
+            (when.working, [o for o in live if o.perm_id and o.transmit and o.why_held != "child"
+                            and o.status in ("PreSubmitted", "Submitted")], "remaining"),
+            (when.traded, [o for o in (*live, *done) if o.filled > 0], "filled"),
+            (when.filled, [o for o in done if o.status == "Filled"], "filled"),
+            (when.dead, [o for o in done if o.status != "Filled"], None))
+        return all(_enough(patterns, orders, attribute, when)
+                   for patterns, orders, attribute in checks if patterns is not None)
+
+    # acting ----------------------------------------------------------------------------------------------------
+
+    def _act(self, step: Step, now_ns: int) -> bool:
+        """Do the step's action; False while a path has points left."""
+        if self._path_at == 0:
+            self.gateway.log(now_ns, "sim", -1, "step", {"step": self.at + 1, "say": step.say, "do": step.action})
+        if step.path is not None:
+            self._show(Price(symbol=step.path.symbol, last=step.path.lasts[self._path_at]), now_ns)
+            self._path_at += 1
+            if self._path_at < len(step.path.lasts):
+                self._ready_ns = now_ns + int(step.path.every * NS)
+                return False
+        elif step.price is not None:
+            self._show(step.price, now_ns)
+        elif step.halt is not None:
+            self._halt(step.halt.symbol, step.halt.halted, now_ns)
+        elif step.disconnect is not None:
+            for client_id, session in list(self.gateway.by_client.items()):
+                if step.disconnect.client_id in (None, client_id):
+                    session.closing = True
+        else:
+            self._act_on_orders(step, now_ns)
+        return True
+
+    def _act_on_orders(self, step: Step, now_ns: int) -> None:
+        gateway, exchange = self.gateway, self.gateway.exchange
+        if step.fill is not None:
+            order = self._live(step.fill.order_ref, now_ns)
+            if order is not None:
+                quantity, price = self._terms(step.fill, order)
+                gateway.deliver(exchange.fill(order, quantity, price, now_ns), now_ns)
+        elif step.fill_both is not None:
+            fills = [(order, *self._terms(f, order)) for f in step.fill_both
+                     if (order := self._live(f.order_ref, now_ns)) is not None]
+            gateway.deliver(exchange.fill_all(fills, now_ns), now_ns)
+        elif step.reject is not None:
+            order = self._live(step.reject.order_ref, now_ns)
+            if order is not None:
+                gateway.deliver(exchange.reject(order, step.reject.code, step.reject.reason, now_ns), now_ns)
+        elif step.refuse_next is not None:
+            r = step.refuse_next
+            exchange.refusals.append(Refusal(order_ref=r.order_ref, code=r.code, reason=r.reason, count=r.count))
+        elif step.cancel is not None:
+            order = self._live(step.cancel.order_ref, now_ns)
+            if order is not None:
+                gateway.deliver(exchange.system_cancel(order, step.cancel.reason, now_ns), now_ns)
+
+    def _live(self, pattern: str, now_ns: int) -> Order | None:
+        """Return the first live order that fits; a step about an order that is gone does nothing, and says so."""
+        for order in self.gateway.exchange.open_orders():
+            if fnmatchcase(order.order_ref, pattern):
+                return order
+        self.gateway.log(now_ns, "sim", -1, "step_found_no_order", {"step": self.at + 1, "orderRef": pattern})
+        return None
+
+    def _terms(self, fill: Fill, order: Order) -> tuple[Decimal, Decimal]:
+        quote = self.gateway.exchange.quote_of(order.contract.con_id)
+        price = fill.price or order.lmt or order.aux or quote.last or order.contract.reference_price
+        return fill.quantity or order.remaining, price
+
+    def _contract(self, symbol: str) -> Contract:
+        contract = self.gateway.contracts.named(symbol)
+        assert contract is not None, f"{symbol} was checked when the scenario was loaded"
+        return contract
+
+    def _halt(self, symbol: str, halted: int, now_ns: int) -> None:
+        contract = self._contract(symbol)
+        quote = self.gateway.exchange.quote_of(contract.con_id)
+        quote.halted = halted
+        for session, subscription in self.gateway.watchers(contract.con_id):
+            session.send_tick(subscription.halted(quote))
+
+    def _show(self, p: Price, now_ns: int) -> None:
+        """Show a price: first the quote, then the trade, and match after both, as one event."""
+        contract = self._contract(p.symbol)
+        q = self.gateway.exchange.quote_of(contract.con_id)
+        bid, ask = p.bid, p.ask
+        if p.last is not None:
+            bid = bid if bid is not None else p.last - PENNY
+            ask = ask if ask is not None else p.last + PENNY
+        bid = bid if bid is not None else q.bid
+        ask = ask if ask is not None else q.ask
+        self.gateway.set_quote(contract, now_ns, bid=bid, ask=ask, bid_size=p.bid_size, ask_size=p.ask_size,
+                               match=p.last is None)
+        if p.last is not None:
+            self.gateway.trade(contract, Trade(p.last, p.size, now_ns), now_ns)
+        self.gateway.log(now_ns, "sim", -1, "quote", {
+            "symbol": p.symbol, "bid": bid, "ask": ask, **({"last": p.last} if p.last is not None else {})})
+
+
+def _enough(patterns: Patterns, orders: list[Order], attribute: str | None, when: When) -> bool:
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        fitting = [o for o in orders if fnmatchcase(o.order_ref, pattern)]
+        if len(fitting) < when.count:
+            return False
+        if when.shares is not None and attribute is not None:
+            shares = sum((getattr(o, attribute) for o in fitting), Decimal(0))
+            if shares < when.shares:
+                return False
+    return True

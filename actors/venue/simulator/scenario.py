@@ -1,0 +1,286 @@
+"""Scenario files: a market told as a story, in TOML.
+
+Law: everything is checked when the file is read; a scenario that loads cannot fail while it runs. What is wrong is said
+with file, line, field and rule.
+
+    title = "The target is hit"
+    [[quote]]
+    symbol = "AAPL"
+    last = 101
+    [[step]]
+    say   = "the market comes down to the entry's limit"
+    when  = { working = "*.entry*" }
+    after = 0.3
+    price = { symbol = "AAPL", last = 100 }
+
+Steps run in sequence. A step waits until all of `when` holds (or `at_most` seconds have passed), then `after` seconds,
+then does its one action: `price`, `path`, `fill`, `fill_both`, `reject`, `refuse_next`, `cancel`, `halt`,
+`disconnect`, or nothing. Patterns are globs over orderRef. Prices are USD, times seconds.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from decimal import Decimal
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from actors.venue.simulator.contracts import BUILT_IN
+from actors.venue.simulator.orders import ExchangeRules
+
+Positive = Decimal      # checked by _positive: msgspec puts no bounds on Decimals
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Patterns = Pattern | Annotated[list[Pattern], msgspec.Meta(min_length=1, max_length=20)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+
+
+class ScenarioError(ValueError):
+    """A scenario file that cannot be used; the text says where and why."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of a scenario file; an unknown field is refused."""
+
+
+class When(Part, frozen=True, kw_only=True):
+    """What must hold before a step goes on: every field that is given.
+
+    `count` orders at least must fit each pattern; with `shares`, the shares of those that fit (remaining for `working`,
+    filled for `traded`) must reach it.
+    """
+
+    placed: Patterns | None = None
+    working: Patterns | None = None
+    traded: Patterns | None = None
+    filled: Patterns | None = None
+    dead: Patterns | None = None
+    count: Count = 1
+    shares: Positive | None = None
+    subscribed: str | None = None
+    clients: Count | None = None
+    at_most: Seconds | None = None
+
+
+class Price(Part, frozen=True, kw_only=True):
+    """New prices of one symbol. Only `last`: bid and ask follow one cent below and above it."""
+
+    symbol: str
+    last: Positive | None = None
+    bid: Positive | None = None
+    ask: Positive | None = None
+    bid_size: Positive | None = None
+    ask_size: Positive | None = None
+    size: Positive = Decimal(100)
+
+
+class Path_(Part, frozen=True, kw_only=True):
+    """A row of last prices, `every` so many seconds, with bid and ask one cent around each."""
+
+    symbol: str
+    lasts: Annotated[list[Positive], msgspec.Meta(min_length=1, max_length=100_000)]
+    every: Seconds = 0.1
+
+
+class Fill(Part, frozen=True, kw_only=True):
+    """Trade the first live order that fits: `quantity` shares (default: all that remains) at `price` (default: its
+    own limit or stop price, else last)."""
+
+    order_ref: Pattern
+    quantity: Positive | None = None
+    price: Positive | None = None
+
+
+class Reject(Part, frozen=True, kw_only=True):
+    order_ref: Pattern
+    code: Annotated[int, msgspec.Meta(ge=100, le=20_000)] = 201
+    reason: str = "Order rejected - reason:refused by the scenario"
+    count: Count = 1
+
+
+class CancelIt(Part, frozen=True, kw_only=True):
+    order_ref: Pattern
+    reason: str = "cancelled by the venue"
+
+
+class Halt(Part, frozen=True, kw_only=True):
+    symbol: str
+    halted: Annotated[int, msgspec.Meta(ge=-1, le=2)] = 1
+
+
+class Disconnect(Part, frozen=True, kw_only=True):
+    client_id: int | None = None
+
+
+ACTIONS = ("price", "path", "fill", "fill_both", "reject", "refuse_next", "cancel", "halt", "disconnect")
+
+
+class Step(Part, frozen=True, kw_only=True):
+    say: str = ""
+    when: When = When()
+    after: Seconds = 0.0
+    price: Price | None = None
+    path: Path_ | None = None
+    fill: Fill | None = None
+    fill_both: Annotated[list[Fill], msgspec.Meta(min_length=2, max_length=20)] | None = None
+    reject: Reject | None = None
+    refuse_next: Reject | None = None
+    cancel: CancelIt | None = None
+    halt: Halt | None = None
+    disconnect: Disconnect | None = None
+
+    @property
+    def action(self) -> str:
+        """Return the name of the step's action, or ''."""
+        return next((a for a in ACTIONS if getattr(self, a) is not None), "")
+
+
+class OpeningPosition(Part, frozen=True, kw_only=True):
+    symbol: str
+    quantity: Decimal
+    cost: Positive
+    account: str | None = None
+
+
+class NewContract(Part, frozen=True, kw_only=True):
+    con_id: Annotated[int, msgspec.Meta(gt=0)]
+    symbol: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9. ]{1,20}$")]
+    long_name: str = ""
+    primary_exchange: str = "NASDAQ"
+    min_tick: Positive = Decimal("0.01")
+    market_rule_id: int = 26
+    reference_price: Positive = Decimal(100)
+
+
+class Scenario(Part, frozen=True, kw_only=True):
+    """One scenario file. `rules` are switches of ExchangeRules, by name."""
+
+    title: Annotated[str, msgspec.Meta(min_length=1)]
+    story: str = ""
+    rules: dict[str, bool | int | str] = {}
+    contract: list[NewContract] = []
+    position: list[OpeningPosition] = []
+    quote: list[Price] = []
+    step: Annotated[list[Step], msgspec.Meta(max_length=10_000)] = []
+
+
+def packaged() -> list[str]:
+    """Return the names of the scenarios that come with the simulator."""
+    folder = resources.files("actors.venue.simulator") / "scenarios"
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def load(name_or_path: str) -> Scenario:
+    """Read a scenario by file path or packaged name; raises ScenarioError."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or "/" in name_or_path:
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ScenarioError(f"{name_or_path}: cannot be read: {error}") from None
+        return parse(text, name_or_path)
+    if name_or_path not in packaged():
+        raise ScenarioError(f"scenario {name_or_path!r} is not known; there are: {', '.join(packaged())}")
+    source = resources.files("actors.venue.simulator") / "scenarios" / f"{name_or_path}.toml"
+    return parse(source.read_text("utf-8"), f"{name_or_path}.toml")
+
+
+def parse(text: str, name: str) -> Scenario:
+    """Check a scenario's text; raises ScenarioError with file, line, field and rule."""
+    try:
+        data = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\(at line (\d+)", str(error))
+        line = found[1] if found else max(1, len(text.splitlines()))       # "at end of document" has no number
+        raise ScenarioError(f"{name}:{line}: not TOML: {error}") from None
+    try:
+        scenario = msgspec.convert(data, Scenario)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `")
+        field = where.rstrip("`").removeprefix("$.") or "file"
+        raise ScenarioError(f"{name}:{_line_of(text, field)}: field {field}: {message}") from None
+    _check(scenario, text, name)
+    return scenario
+
+
+def _positive(value: Any, field: str) -> tuple[str, str] | None:
+    """Return field and rule of the first decimal that is not between 0 and a billion, or None."""
+    if isinstance(value, Decimal):
+        if field.startswith("position") and field.endswith("quantity"):
+            value = abs(value) or value
+        if not value.is_finite() or not 0 < value <= 1_000_000_000:
+            return field, f"{value} is not above 0 and at most 1000000000"
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            found = _positive(getattr(value, name), f"{field}.{name}".lstrip("."))
+            if found:
+                return found
+    elif isinstance(value, list):
+        for n, item in enumerate(value):
+            found = _positive(item, f"{field}[{n}]")
+            if found:
+                return found
+    return None
+
+
+def _check(scenario: Scenario, text: str, name: str) -> None:
+    """Check what types cannot say: known symbols, one action a step, rules that exist."""
+    symbols = {c.symbol for c in BUILT_IN} | {c.symbol for c in scenario.contract}
+
+    def refuse(field: str, rule: str) -> None:
+        raise ScenarioError(f"{name}:{_line_of(text, field)}: field {field}: {rule}")
+
+    def known(field: str, symbol: str) -> None:
+        if symbol not in symbols:
+            refuse(field, f"symbol {symbol!r} is not known; add a [[contract]] or use {', '.join(sorted(symbols))}")
+
+    unbounded = _positive(scenario, "")
+    if unbounded is not None:
+        refuse(*unbounded)
+    for table in ("quote", "position"):
+        for n, entry in enumerate(getattr(scenario, table)):
+            known(f"{table}[{n}].symbol", entry.symbol)
+    for n, step in enumerate(scenario.step):
+        actions = [a for a in ACTIONS if getattr(step, a) is not None]
+        if len(actions) > 1:
+            refuse(f"step[{n}]", f"a step does one thing, this one has {' and '.join(actions)}")
+        for part_name in ("price", "path", "halt"):
+            part = getattr(step, part_name)
+            if part is not None:
+                known(f"step[{n}].{part_name}.symbol", part.symbol)
+        if step.when.subscribed is not None:
+            known(f"step[{n}].when.subscribed", step.when.subscribed)
+        if step.price is not None and step.price.last is step.price.bid is step.price.ask is None:
+            refuse(f"step[{n}].price", "give at least one of last, bid and ask")
+    try:
+        msgspec.convert(scenario.rules, ExchangeRules)
+    except msgspec.ValidationError as error:
+        rule, _, where = str(error).partition(" - at `$.")
+        refuse(f"rules.{where.rstrip('`')}".rstrip("."), rule)
+
+
+def _line_of(text: str, field: str) -> int:
+    """Return the line of the table that a field path such as `step[3].price.last` belongs to."""
+    found = re.match(r"([a-z_]+)(?:\[(\d+)\])?(?:\.([a-z_]+))?", field)
+    if found is None:
+        return 1
+    table, index, key = found[1], int(found[2] or 0), found[3]
+    lines = text.splitlines()
+    seen = -1
+    for n, line in enumerate(lines, 1):
+        if re.match(rf"\s*\[\[?\s*{table}\s*\]\]?", line):
+            seen += 1
+            if seen == index:
+                for m, inner in enumerate(lines[n:], n + 1):
+                    if inner.lstrip().startswith("["):
+                        break
+                    if key and re.match(rf"\s*{key}\s*=", inner):
+                        return m
+                return n
+        elif found[2] is None and re.match(rf"\s*{table}\s*=", line):
+            return n
+    return 1

@@ -1,0 +1,180 @@
+"""The TCP face of the simulated gateway: asyncio on 127.0.0.1, nothing else.
+
+Law: it moves bytes and time between sockets and the Gateway; no rule of trading is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from actors.venue.simulator.assembly import make_gateway
+from actors.venue.simulator.gateway import Gateway
+from actors.venue.simulator.journal import Journal
+from actors.venue.simulator.session import Session
+from actors.venue.simulator.settings import GatewaySettings
+
+LOOPBACK = "127.0.0.1"
+NS = 1_000_000_000
+PR_SET_PDEATHSIG = 1
+HIGH_WATER_BYTES = 64 * 1024 * 1024
+MAX_CONNECTIONS = 256
+
+
+class Connection(asyncio.Protocol):
+    """One client's socket."""
+
+    def __init__(self, server: GatewayServer) -> None:
+        self.server = server
+        self.session: Session | None = None
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        if len(self.server.connections) >= MAX_CONNECTIONS:
+            transport.abort()
+            return
+        self.transport = transport
+        self.session = self.server.gateway.connect(self.server.now_ns())
+        self.server.connections[self.session.number] = self
+
+    def data_received(self, data: bytes) -> None:
+        if self.session is None:
+            return
+        try:
+            self.session.receive(data, self.server.now_ns())
+        except Exception as bug:
+            # `receive` does not raise: this is a fault of ours. It costs this client its connection and nobody else.
+            self.server.gateway.log(self.server.now_ns(), "sim", self.session.client_id, "gateway_fault",
+                                    {"reason": f"{type(bug).__name__}: {bug}"})
+            self.session.close()
+            self.server.turn()
+            raise
+        self.server.turn()
+
+    def flush(self) -> None:
+        if self.transport is None or self.session is None:
+            return
+        out = self.session.take()
+        if out:
+            self.transport.write(out)
+            if self.transport.get_write_buffer_size() > HIGH_WATER_BYTES:
+                # A client that does not read is dropped: memory stays bounded.
+                self.transport.abort()
+        if self.session.closing:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.session is not None:
+            self.server.connections.pop(self.session.number, None)
+            self.server.gateway.disconnect(self.session, self.server.now_ns())
+            self.server.turn()
+        self.transport = None
+
+
+class GatewayServer:
+    """A listening gateway. `port` is the real port once `start` has returned."""
+
+    def __init__(self, gateway: Gateway, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self.gateway = gateway
+        self.now_ns = now_ns
+        self.port = 0
+        self.connections: dict[int, Connection] = {}
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._turning = False
+
+    async def start(self, port: int = 0) -> int:
+        """Listen on 127.0.0.1 and return the port; raises OSError when it is taken."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Connection(self), LOOPBACK, port, reuse_address=True)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.turn()
+        return self.port
+
+    def turn(self) -> None:
+        """Let the market and the exchange do what is due, and write what there is to say."""
+        if self._turning:
+            return
+        self._turning = True
+        try:
+            due = self.gateway.advance(self.now_ns())
+        finally:
+            self._turning = False
+        for connection in list(self.connections.values()):
+            connection.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None and self._server is not None:
+            delay = max(0, due - self.now_ns()) / NS
+            self._timer = asyncio.get_running_loop().call_later(delay, self.turn)
+
+    async def stop(self) -> None:
+        """Close the port and every connection; what was said before is flushed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        for connection in list(self.connections.values()):
+            connection.flush()
+            if connection.transport is not None:
+                connection.transport.close()
+        if server is not None:
+            await server.wait_closed()
+        self.gateway.log(self.now_ns(), "sim", -1, "gateway_stopped", {})
+        self.gateway.journal.close()
+
+
+async def serve(settings: GatewaySettings) -> GatewayServer:
+    """Build a gateway from settings, listen, and return the running server (`await server.stop()` ends it)."""
+    now = time.time_ns()
+    gateway = make_gateway(settings, Journal(settings.journal), now)
+    server = GatewayServer(gateway)
+    try:
+        await server.start(settings.port)
+    except OSError:
+        gateway.journal.close()
+        raise
+    gateway.log(now, "sim", -1, "gateway_started", {"port": server.port, "settings": gateway.describe()})
+    return server
+
+
+def die_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent ends; end at once if it already has."""
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:
+        raise SystemExit(0)
+
+
+async def _run(settings: GatewaySettings) -> None:
+    server = await serve(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop.set)
+    if settings.announce:
+        sys.stdout.write(json.dumps({"event": "listening", "port": server.port}) + "\n")
+        sys.stdout.flush()
+    await stop.wait()
+    await server.stop()
+
+
+def run_gateway(settings: GatewaySettings) -> None:
+    """Run a gateway in this process until SIGTERM or SIGINT.
+
+    Raises OSError when the port is taken and ScenarioError or ReplayError when a file cannot be used.
+    """
+    if settings.die_with_parent:
+        die_with_parent()
+    asyncio.run(_run(settings))

@@ -1,0 +1,353 @@
+"""One client's conversation with the gateway: bytes in, bytes out.
+
+Law: no socket and no clock; the caller brings bytes and the time, takes `take()` and watches `closing`. Nothing that a
+client sends may raise out of `receive`: it is answered as ib-wire.md 7 says, and journalled.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from actors.venue.simulator import answers, entry, responses
+from actors.venue.simulator.contracts import ContractQuery
+from actors.venue.simulator.feeds import KINDS, Subscription
+from actors.venue.simulator.requests import PlaceOrder, Request, decode
+from actors.venue.simulator.wire import (
+    API_PREFIX,
+    MAX_FRAME_BYTES,
+    FrameBuffer,
+    FrameError,
+    WireError,
+    encode,
+    negotiate,
+    split,
+)
+
+if TYPE_CHECKING:
+    from actors.venue.simulator.gateway import Gateway
+
+NS = 1_000_000_000
+FARMS = ((2104, "Market data farm connection is OK:usfarm"), (2106, "HMDS data farm connection is OK:ushmds"),
+         (2158, "Sec-def data farm connection is OK:secdefil"))
+IN_USE = "Unable to connect as the client id is already in use. Retry with a unique client id."
+QUIET = frozenset({"reqCurrentTime"})
+MAX_BREACHES = 3                   # IB disconnects at the third error 100
+MAX_HELLO_BYTES = 64 * 1024        # a stranger may not make us keep more than this
+
+
+class Stage(enum.Enum):
+    PREFIX = "waiting for API"
+    HELLO = "waiting for the version range"
+    START = "waiting for startApi"
+    READY = "ready"
+    CLOSED = "closed"
+
+
+class Session:
+    """The state of one connection. `client_id` is -1 until startApi."""
+
+    def __init__(self, gateway: Gateway, number_: int) -> None:
+        self.gateway = gateway
+        self.number = number_
+        self.client_id = -1
+        self.version = 0
+        self.stage = Stage.PREFIX
+        self.closing = False
+        self.subscriptions: dict[int, Subscription] = {}
+        self.wants_positions = False
+        self.wants_account: str | None = None
+        self._buffer = FrameBuffer()
+        self._out: list[bytes] = []
+        self._sent_ns: deque[int] = deque()
+        self._breaches = 0
+
+    # bytes -----------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, now_ns: int) -> None:
+        """Take bytes as they come, in pieces of any size, and act on every whole message in them."""
+        if self.closing:
+            return
+        self._buffer.feed(data)
+        try:
+            if self.stage is Stage.PREFIX:
+                found = self._buffer.take_prefix(API_PREFIX)
+                if found is None:
+                    return
+                if not found:
+                    raise FrameError("the connection does not begin with API and a NUL")
+                self.stage = Stage.HELLO
+            while True:
+                limit = MAX_FRAME_BYTES if self.stage is Stage.READY else MAX_HELLO_BYTES
+                payload = self._buffer.payload(limit)
+                if payload is None:
+                    return
+                self._message(payload, now_ns)
+                if self.closing:
+                    return
+        except FrameError as error:
+            self._bad(str(error), now_ns)
+            self.close()
+
+    def take(self) -> bytes:
+        """Return and forget what is to be written to the client."""
+        if not self._out:
+            return b""
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    @property
+    def has_output(self) -> bool:
+        return bool(self._out)
+
+    def close(self) -> None:
+        self.closing = True
+        self.stage = Stage.CLOSED
+
+    def send(self, name: str, data: bytes, now_ns: int, **fields: Any) -> None:
+        """Queue one message and journal it."""
+        self._out.append(data)
+        self.gateway.log(now_ns, "out", self.client_id, name, fields)
+
+    def send_tick(self, data: bytes) -> None:
+        """Queue market data, which is journalled only on demand."""
+        self._out.append(data)
+
+    def error(self, req_id: int, code: int, text: str, now_ns: int) -> None:
+        self.send("error", responses.error(self.version, req_id, code, text), now_ns, id=req_id, code=code, text=text)
+
+    def _bad(self, reason: str, now_ns: int) -> None:
+        self.gateway.log(now_ns, "in", self.client_id, "bad_bytes", {"reason": reason, "session": self.number})
+
+    # messages --------------------------------------------------------------------------------------------------
+
+    def _message(self, payload: bytes, now_ns: int) -> None:
+        try:
+            if self.stage is Stage.HELLO:
+                self._hello(payload, now_ns)
+                return
+            request = decode(split(payload), self.version)
+        except FrameError:
+            raise
+        except WireError as error:
+            self._bad(str(error), now_ns)
+            if self.stage is Stage.READY:
+                self.error(-1, 320, f"Error reading request. {error}", now_ns)
+            else:
+                self.close()
+            return
+        if self.stage is Stage.START:
+            self._start(request, now_ns)
+        elif self._within_pace(now_ns):
+            self._act(request, now_ns)
+
+    def _hello(self, payload: bytes, now_ns: int) -> None:
+        version = negotiate(payload, self.gateway.settings.server_version)
+        if version is None:
+            self._bad(f"no common server version in {payload[:40]!r}", now_ns)
+            self.close()
+            return
+        self.version = version
+        self.stage = Stage.START
+        self.send("serverVersion", responses.server_version(version, now_ns), now_ns, version=version)
+
+    def _start(self, request: Request | PlaceOrder, now_ns: int) -> None:
+        client = str(request.values.get("clientId", "")) if isinstance(request, Request) else ""
+        if request.name != "startApi" or not client.lstrip("-").isdigit() or len(client) > 10:
+            self._bad(f"expected startApi with a client id, got {request.name}", now_ns)
+            self.close()
+            return
+        client_id = int(client)
+        if not self.gateway.admit(self, client_id, now_ns):
+            self.error(-1, 326, IN_USE, now_ns)
+            self.close()
+            return
+        self.client_id = client_id
+        self.stage = Stage.READY
+        accounts = ",".join(self.gateway.settings.accounts)
+        self.send("managedAccounts", encode(15, 1, accounts), now_ns, accounts=accounts)
+        self._next_id(now_ns)
+        if self.gateway.settings.push_orders_on_connect:
+            answers.open_orders(self, self.gateway.exchange.open_orders(client_id), now_ns, end=False)
+        for code, text in FARMS:
+            self.error(-1, code, text, now_ns)
+
+    def _within_pace(self, now_ns: int) -> bool:
+        limit = self.gateway.settings.pacing_limit
+        if not limit:
+            return True
+        while self._sent_ns and self._sent_ns[0] <= now_ns - NS:
+            self._sent_ns.popleft()
+        self._sent_ns.append(now_ns)
+        if len(self._sent_ns) <= limit:
+            return True
+        self.error(-1, 100, "Max rate of messages per second has been exceeded.", now_ns)
+        self._breaches += 1
+        if self._breaches >= MAX_BREACHES:
+            self.close()
+        return False
+
+    def _act(self, request: Request | PlaceOrder, now_ns: int) -> None:
+        if isinstance(request, PlaceOrder):
+            entry.place(self, request, now_ns)
+            return
+        self._journal_request(request, now_ns)
+        handler = getattr(self, "_on_" + request.name, None)
+        if handler is not None:
+            handler(request, now_ns)
+        elif request.name == "unknown":
+            self._bad(f"unknown message id {request.values['id']}", now_ns)
+
+    def _journal_request(self, request: Request, now_ns: int) -> None:
+        if request.name in QUIET and not self.gateway.settings.journal_ticks:
+            return
+        fields: dict[str, Any] = dict(request.values)
+        if request.name == "cancelOrder":
+            fields["orderId"] = request.req_id
+            known = self.gateway.known_order(self.client_id, request.req_id)
+            if known is not None:
+                fields.update(orderRef=known.order_ref, permId=known.perm_id, status=known.status)
+        elif request.req_id != -1:
+            fields["reqId"] = request.req_id
+        if request.contract is not None:
+            fields["symbol"] = request.contract.symbol
+            fields["conId"] = request.contract.con_id
+        self.gateway.log(now_ns, "in", self.client_id, request.name, fields)
+
+    # orders ----------------------------------------------------------------------------------------------------
+
+    def _on_cancelOrder(self, request: Request, now_ns: int) -> None:
+        gateway = self.gateway
+        gateway.deliver(gateway.exchange.cancel(self.client_id, request.req_id, gateway.exchange_ns(now_ns)), now_ns)
+
+    def _on_reqGlobalCancel(self, request: Request, now_ns: int) -> None:
+        gateway = self.gateway
+        gateway.deliver(gateway.exchange.cancel_all(gateway.exchange_ns(now_ns)), now_ns)
+
+    # questions -------------------------------------------------------------------------------------------------
+
+    def _next_id(self, now_ns: int) -> None:
+        order_id = self.gateway.exchange.next_id(self.client_id)
+        self.send("nextValidId", encode(9, 1, order_id), now_ns, orderId=order_id)
+
+    def _on_reqIds(self, request: Request, now_ns: int) -> None:
+        self._next_id(now_ns)
+
+    def _on_reqManagedAccts(self, request: Request, now_ns: int) -> None:
+        accounts = ",".join(self.gateway.settings.accounts)
+        self.send("managedAccounts", encode(15, 1, accounts), now_ns, accounts=accounts)
+
+    def _on_reqCurrentTime(self, request: Request, now_ns: int) -> None:
+        self._out.append(encode(49, 1, self.gateway.exchange_ns(now_ns) // NS))
+        self.gateway.acknowledge(self)
+
+    def _on_reqAutoOpenOrders(self, request: Request, now_ns: int) -> None:
+        if self.client_id != 0:
+            self.error(-1, 327, "Only the default client (i.e 0) can auto bind orders.", now_ns)
+
+    def _on_reqOpenOrders(self, request: Request, now_ns: int) -> None:
+        answers.open_orders(self, self.gateway.exchange.open_orders(self.client_id), now_ns)
+
+    def _on_reqAllOpenOrders(self, request: Request, now_ns: int) -> None:
+        orders = self.gateway.exchange.open_orders()
+        for order in orders:                       # ids that were shown are used up (ib-wire.md 8)
+            last = self.gateway.exchange.last_id
+            last[self.client_id] = max(last.get(self.client_id, 0), order.order_id)
+        answers.open_orders(self, orders, now_ns)
+
+    def _on_reqCompletedOrders(self, request: Request, now_ns: int) -> None:
+        answers.completed_orders(self, now_ns)
+
+    def _on_reqExecutions(self, request: Request, now_ns: int) -> None:
+        answers.executions(self, request, now_ns)
+
+    def _on_reqContractDetails(self, request: Request, now_ns: int) -> None:
+        answers.contract_details(self, request, now_ns)
+
+    def _on_reqMarketRule(self, request: Request, now_ns: int) -> None:
+        steps = self.gateway.contracts.rules.get(request.req_id)
+        if steps is None:
+            self.error(-1, 321, f"Error validating request.-'bO' : cause - Invalid market rule id {request.req_id}",
+                       now_ns)
+            return
+        self.send("marketRule", responses.market_rule(request.req_id, steps), now_ns, ruleId=request.req_id)
+
+    def _on_reqPositions(self, request: Request, now_ns: int) -> None:
+        self.wants_positions = True
+        answers.positions(self, now_ns)
+
+    def _on_cancelPositions(self, request: Request, now_ns: int) -> None:
+        self.wants_positions = False
+
+    def _on_reqPositionsMulti(self, request: Request, now_ns: int) -> None:
+        answers.positions_multi(self, request, now_ns)
+
+    def _on_reqAccountUpdates(self, request: Request, now_ns: int) -> None:
+        account = str(request.values["account"]) or self.gateway.settings.accounts[0]
+        if str(request.values["subscribe"]) == "0":
+            self.wants_account = None
+            return
+        self.wants_account = account
+        answers.account_updates(self, account, now_ns)
+
+    def _on_reqAccountUpdatesMulti(self, request: Request, now_ns: int) -> None:
+        answers.account_updates_multi(self, request, now_ns)
+
+    def _on_reqAccountSummary(self, request: Request, now_ns: int) -> None:
+        answers.account_summary(self, request, now_ns)
+
+    def _on_reqPnL(self, request: Request, now_ns: int) -> None:
+        answers.pnl(self, request, now_ns)
+
+    def _on_reqUserInfo(self, request: Request, now_ns: int) -> None:
+        self.send("userInfo", encode(107, request.req_id, ""), now_ns, reqId=request.req_id)
+
+    def _on_reqHistoricalData(self, request: Request, now_ns: int) -> None:
+        self.error(request.req_id, 162, "Historical Market Data Service error message:HMDS query returned no data",
+                   now_ns)
+
+    def _on_cancelHistoricalData(self, request: Request, now_ns: int) -> None:
+        self.error(request.req_id, 366, f"No historical data query found for ticker id:{request.req_id}", now_ns)
+
+    # market data -----------------------------------------------------------------------------------------------
+
+    def _on_reqMktData(self, request: Request, now_ns: int) -> None:
+        self._subscribe(request, "", now_ns)
+
+    def _on_reqTickByTickData(self, request: Request, now_ns: int) -> None:
+        kind = str(request.values["kind"])
+        if kind not in KINDS:
+            self.error(request.req_id, 10189, "Failed to request tick-by-tick data.Invalid tick type", now_ns)
+            return
+        self._subscribe(request, kind, now_ns)
+
+    def _subscribe(self, request: Request, kind: str, now_ns: int) -> None:
+        gateway = self.gateway
+        if request.req_id in self.subscriptions:
+            self.error(request.req_id, 322, "Error processing request.-'b' : cause - Duplicate ticker id", now_ns)
+            return
+        found = gateway.contracts.find(request.contract or ContractQuery())
+        if len(found) != 1:
+            self.error(request.req_id, 200, entry.no_contract(len(found)), now_ns)
+            return
+        contract = found[0]
+        subscription = Subscription(request.req_id, contract.con_id, kind)
+        quote = gateway.exchange.quote_of(contract.con_id)
+        self.send_tick(subscription.opening(quote, "a60001", contract.min_tick))
+        if request.values.get("snapshot"):
+            self.send_tick(encode(57, 1, request.req_id))
+            return
+        self.subscriptions[request.req_id] = subscription
+        gateway.watch(self, subscription, now_ns)
+
+    def _unsubscribe(self, request: Request, now_ns: int) -> None:
+        subscription = self.subscriptions.pop(request.req_id, None)
+        if subscription is None:
+            self.error(request.req_id, 300, f"Can't find EId with tickerId:{request.req_id}", now_ns)
+        else:
+            self.gateway.unwatch(self, subscription)
+
+    _on_cancelMktData = _unsubscribe
+    _on_cancelTickByTickData = _unsubscribe

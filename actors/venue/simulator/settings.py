@@ -1,0 +1,69 @@
+"""How a simulated gateway is set up.
+
+Law: every default is the ordinary paper gateway; a switch that differs from IB says so.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from actors.venue.simulator.orders import ExchangeRules
+from actors.venue.simulator.wire import DEFAULT_SERVER_VERSION
+
+DEFAULT_ACCOUNT = "DU1000001"
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that `run_gateway` needs; one of `scenario`, `replay` and the seeded walk drives the prices."""
+
+    port: int = 0
+    """TCP port on 127.0.0.1; 0 takes any free one."""
+    announce: bool = False
+    """Print one JSON line {"event":"listening","port":N} on stdout when the port is open."""
+    die_with_parent: bool = False
+    """Ask the kernel for SIGTERM when the parent process dies (Linux)."""
+    journal: str | None = None
+    """File for the JSON lines; None keeps no journal."""
+    journal_ticks: bool = False
+    """Journal market data, current-time questions and their answers too (large)."""
+
+    scenario: str | None = None
+    """Scenario file, or the name of a packaged one (`target`, `stop`, ...)."""
+    replay: str | None = None
+    """Zip or CSV of trades: ms,price,size,exchange,conditionHex,suspicious."""
+    replay_date: str | None = None
+    """yyyymmdd of the replayed day; None reads it from the file's name."""
+    symbol: str | None = None
+    """Symbol of the replayed trades; None reads it from the file's name or folder."""
+    start: str | None = None
+    """Replay from this New York time, hh:mm:ss[.fff]."""
+    to: str | None = None
+    """Replay up to this New York time, inclusive."""
+    speed: str = "1"
+    """Replay pace: a factor, `max`, or `lockstep` (see market.py)."""
+    lockstep_batch: int = 1
+    """Trades per lockstep turn."""
+    replay_wait: bool = True
+    """Hold the first trade until a client has subscribed to the symbol."""
+    seed: int = 1
+    walk_interval: Decimal = Decimal("0.25")
+    """Seconds between two steps of the seeded walk."""
+
+    accounts: tuple[str, ...] = (DEFAULT_ACCOUNT,)
+    cash: Decimal = Decimal(1_000_000)
+    """Starting cash of each account, USD."""
+    positions: tuple[str, ...] = ()
+    """What the first account holds at the start, each as SYMBOL=QUANTITY@COST; below zero: short."""
+    server_version: int = DEFAULT_SERVER_VERSION
+    rules: ExchangeRules = ExchangeRules()
+    push_orders_on_connect: bool = False
+    """Send this client's live orders right after nextValidId, as `Download open orders on connection` does."""
+    always_open: bool | None = None
+    """Report trading hours of 24/7 in contract details; None: yes, except in a replay."""
+    pacing_limit: int = 0
+    """Messages per second before error 100 (IB: 50); 0 switches it off."""
+    max_clients: int = 32
+    exec_prefix: str = ""
+    """First part of execution ids; empty takes one from the start time."""

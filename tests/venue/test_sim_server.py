@@ -1,0 +1,157 @@
+"""The gateway as a process of its own: signals, the parent's death, hostile sockets, the journal after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import ib_insync
+import pytest
+
+from actors.venue.simulator.journal import final_orders, placements, read_journal, select
+from actors.venue.simulator.wire import encode, frame
+from tests.venue.gateway_fixture import DEADLINE_S, ROOT, client_of, gateway_process, gateway_server, run, until
+from tests.venue.test_sim_session import place
+
+pytestmark = pytest.mark.integration
+
+
+def dial(port: int, hello: bytes = b"") -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port), DEADLINE_S)
+    if hello:
+        sock.sendall(hello)
+    return sock
+
+
+def read_until(sock: socket.socket, wanted: bytes) -> bytes:
+    data = b""
+    while wanted not in data:
+        more = sock.recv(65536)
+        assert more, f"closed before {wanted!r} came; got {data[-200:]!r}"
+        data += more
+    return data
+
+
+def wait_for_file(condition, what: str):
+    end = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited in vain for: {what}"
+        time.sleep(0.01)
+    return value
+
+
+HELLO = b"API\0" + frame(b"v157..176") + encode(71, 2, 1, "")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(how, tmp_path):
+    journal = tmp_path / "j.jsonl"
+    with gateway_process(journal=str(journal)) as (process, port), dial(port, HELLO) as sock:
+        read_until(sock, b"2158")
+        process.send_signal(how)
+        assert process.wait(DEADLINE_S) == 0
+        assert sock.recv(65536) == b""
+    messages = [line["msg"] for line in read_journal(journal)]
+    assert messages[0] == "gateway_started"
+    assert messages[-1] == "gateway_stopped"
+
+
+def test_the_journal_is_whole_after_a_kill(tmp_path):
+    journal = tmp_path / "j.jsonl"
+    with gateway_process(journal=str(journal)) as (process, port):
+        sock = dial(port, HELLO + b"".join(encode(*place(n, lmt="50", ref=f"r.{n}")) for n in range(1, 51)))
+        wait_for_file(lambda: len(placements(read_journal(journal))) == 50, "fifty placements in the journal")
+        process.kill()
+        process.wait(DEADLINE_S)
+        sock.close()
+    assert [p["orderRef"] for p in placements(read_journal(journal))] == [f"r.{n}" for n in range(1, 51)]
+
+
+def test_it_dies_with_its_parent(tmp_path):
+    journal = tmp_path / "j.jsonl"
+    settings = json.dumps({"announce": True, "die_with_parent": True, "journal": str(journal)})
+    parent_code = ("import subprocess, sys, time; "
+                   "p = subprocess.Popen([sys.executable, '-m', 'actors.venue.simulator', "
+                   f"{settings!r}], stdout=subprocess.PIPE, text=True); print(p.pid, p.stdout.readline(), flush=True); "
+                   "time.sleep(60)")
+    parent = subprocess.Popen([sys.executable, "-c", parent_code], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                              env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert parent.stdout is not None
+    pid, _, announced = parent.stdout.readline().partition(" ")
+    assert json.loads(announced)["event"] == "listening"
+    parent.kill()
+    parent.wait(DEADLINE_S)
+    parent.stdout.close()
+    wait_for_file(lambda: select(read_journal(journal), "gateway_stopped"), f"the end of gateway {pid}")
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"scenario": "nope"}, "scenario 'nope' is not known"), ({"replay": "/nowhere.csv", "symbol": "SPY"}, "the day is"),
+    ({"scenario": "target", "replay": "x"}, "both are given"), ({"prot": 1}, "prot"), ({"accounts": []}, "account")])
+def test_settings_that_cannot_be_used_end_it_with_one_sentence(settings, said):
+    done = subprocess.run([sys.executable, "-m", "actors.venue.simulator", json.dumps(settings)], cwd=ROOT,
+                          capture_output=True, text=True, timeout=30, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_it_listens_on_loopback_only_and_says_when_a_port_is_taken():
+    async def story():
+        async with gateway_server() as server:
+            assert server._server.sockets[0].getsockname()[0] == "127.0.0.1"
+            with pytest.raises(OSError, match=r"(?i)in use"):
+                async with gateway_server(port=server.port):
+                    pass
+
+    run(story)
+
+
+def test_hostile_sockets_disturb_nobody():
+    async def story():
+        async with gateway_server() as server, client_of(ib_insync, server) as ib:
+            junk = [b"GET / HTTP/1.1\r\n\r\n", b"API\0\xff\xff\xff\xff", b"API\0" + frame(b"v157..176") + b"\0\0\0\0",
+                    b"API\0" + frame(b"x" * 60000), os.urandom(5000), b"API\0" + frame(b"v157..176") + b"\0\1\0\1", b""]
+            socks = [dial(server.port, data) for data in junk]
+            await until(lambda: len(select(server.gateway.journal.lines, "bad_bytes")) >= 6, "six refusals")
+            assert (await ib.reqCurrentTimeAsync()).year >= 2025
+            for sock in socks:
+                sock.close()
+            await until(lambda: len(server.connections) == 1, "the strangers to be gone")
+
+    run(story)
+
+
+def test_a_client_that_hangs_up_in_mid_frame_leaves_its_orders_and_frees_its_id():
+    async def story():
+        async with gateway_server() as server:
+            sock = dial(server.port, HELLO + encode(*place(1, lmt="50", ref="stay")) + b"\0\0\1\0half")
+            await until(lambda: placements(server.gateway.journal.lines), "the order")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            sock.close()
+            await until(lambda: not server.gateway.by_client, "the client id to be free")
+            assert final_orders(server.gateway.journal.lines)["stay"]["status"] == "Submitted"
+            async with client_of(ib_insync, server, 1) as ib:
+                assert [t.order.orderRef for t in ib.openTrades()] == ["stay"]
+
+    run(story)
+
+
+def test_the_seeded_walk_is_the_same_for_the_same_seed():
+    async def prices(seed: int) -> list[str]:
+        from tests.venue.gateway_fixture import NS, START_NS, memory_gateway
+        gateway = memory_gateway(seed=seed, walk_interval=1)
+        seen = []
+        for n in range(1, 20):
+            gateway.advance(START_NS + n * NS)
+            seen.append(str(gateway.exchange.quote_of(265598).last))
+        return seen
+
+    one, two, other = run(lambda: prices(7)), run(lambda: prices(7)), run(lambda: prices(8))
+    assert one == two != other
+    assert len(set(one)) > 5
