@@ -183,12 +183,6 @@ class Verdict:
     placed: Counter[str]
     """leg -> new orders."""
 
-    @property
-    def protected(self) -> bool:
-        """Flat with nothing left working, or every exit leg that works covers exactly what is open."""
-        exits = {leg: shares for leg, shares in self.working.items() if leg != "entry"}
-        return set(exits.values()) == {self.position} if self.position else not exits
-
 
 def judge(journal: Path | Iterable[dict[str, Any]]) -> Verdict:
     """Read a verdict off the journal (markers left out)."""

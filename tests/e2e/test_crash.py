@@ -111,7 +111,7 @@ def fills_happen_while_the_wire_is_cut(groups, folder):
         stage.link.cut()
         stage.until(executions, "the entry's fill behind our back")
         stage.link.mend()
-        stage.until(lambda lines: judge(lines).protected and judge(lines).position, "both exits")
+        stage.until(lambda lines: judge(lines).working == {"target": 100, "stop": 100}, "both exits")
         stage.link.cut()
         stage.cue("cue-1")
         stage.until(lambda lines: len(executions(lines)) == 2, "the target's fill behind our back")
