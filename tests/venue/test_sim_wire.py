@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.venue.simulator import responses
+from actors.venue.simulator import order_messages, responses
 from actors.venue.simulator.contracts import BUILT_IN, ContractBook, ContractQuery
+from actors.venue.simulator.order_request import PlaceOrder
 from actors.venue.simulator.orders import Execution, Order, Position
-from actors.venue.simulator.requests import DECODERS, PlaceOrder, decode
+from actors.venue.simulator.requests import DECODERS, decode
 from actors.venue.simulator.wire import (
     MAX_FRAME_BYTES,
     UNSET_DOUBLE,
@@ -223,7 +224,7 @@ SPOKEN += [(ib_async, 177), (ib_async, 178)]
 @pytest.mark.parametrize(("library", "version"), SPOKEN)
 def test_open_order_is_read_back_by_the_libraries(library, version, caplog):
     o = an_order()
-    (call,) = read_by(library, version, responses.open_order(o, version), caplog)
+    (call,) = read_by(library, version, order_messages.open_order(o, version), caplog)
     name, order_id, contract, order, state = call
     assert (name, order_id) == ("openOrder", 7)
     assert (contract.conId, contract.symbol, contract.exchange) == (265598, "AAPL", "SMART")
@@ -237,7 +238,7 @@ def test_open_order_is_read_back_by_the_libraries(library, version, caplog):
 
 @pytest.mark.parametrize(("version", "count"), [(157, 128), (170, 136), (176, 136), (177, 135), (178, 135)])
 def test_open_order_has_the_recorded_number_of_fields(version, count):
-    data = responses.open_order(an_order(), version)
+    data = order_messages.open_order(an_order(), version)
     # deltaNeutralOrderType=None brings its eight fields, as in the captures (ib-wire.md 5.1).
     assert len(split(data[4:])) == count
 
@@ -245,7 +246,7 @@ def test_open_order_has_the_recorded_number_of_fields(version, count):
 @pytest.mark.parametrize(("library", "version"), SPOKEN)
 def test_completed_order_is_read_back_by_the_libraries(library, version, caplog):
     o = an_order(status="Cancelled", done_ns=1_760_000_000_000_000_000, done_text="Cancelled by Trader")
-    (call,) = read_by(library, version, responses.completed_order(o, version), caplog)
+    (call,) = read_by(library, version, order_messages.completed_order(o, version), caplog)
     _, contract, order, state = call
     assert (contract.symbol, order.orderRef, order.permId, order.totalQuantity) == (
         "AAPL", "B1.stop.1", 1_800_000_009, 100)
@@ -258,7 +259,8 @@ def test_status_execution_commission_position_error_and_rule_are_read_back(libra
                   side="SLD", quantity=D(40), price=D("95.01"), cum_quantity=D(40), avg_price=D("95.01"),
                   time_ns=1_760_000_000_000_000_000, commission=D("1.25"), realized=D("-12.5"), liquidity=2)
     data = b"".join([
-        responses.order_status(an_order()), responses.exec_details(e, -1, version), responses.commission_report(e),
+        order_messages.order_status(an_order()), order_messages.exec_details(e, -1, version),
+        order_messages.commission_report(e),
         responses.position(Position(account="DU1", contract=AAPL, quantity=D(-40), avg_cost=D("95.0125"))),
         responses.error(version, 7, 201, "no"),
         responses.market_rule(26, ContractBook().rules[26])])

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import msgspec
 
 from actors.venue.simulator import answers
+from actors.venue.simulator.agenda import Agenda
 from actors.venue.simulator.contracts import Contract, ContractBook
+from actors.venue.simulator.desks import accounts
 from actors.venue.simulator.exchange import Exchange
 from actors.venue.simulator.feeds import Subscription, Trade
 from actors.venue.simulator.journal import Journal
@@ -53,6 +55,7 @@ class Gateway:
             self.contracts, itertools.count(FIRST_PERM_ID),
             (f"0000e0d5.{prefix}.{n:08x}.01" for n in itertools.count(1)), settings.rules)
         self.driver: MarketDriver | None = None
+        self.agenda = Agenda()
         self.sessions: list[Session] = []
         self.by_client: dict[int, Session] = {}
         self._watchers: dict[int, list[tuple[Session, Subscription]]] = {}
@@ -86,6 +89,7 @@ class Gateway:
         for subscription in session.subscriptions.values():
             self.unwatch(session, subscription)
         session.subscriptions.clear()
+        session.end_streams()
         if self.by_client.get(session.client_id) is session:
             del self.by_client[session.client_id]
             self.log(now_ns, "sim", session.client_id, "disconnect", {"session": session.number})
@@ -113,9 +117,9 @@ class Gateway:
         if expiry is not None and expiry <= ex_ns:
             self.deliver(self.exchange.expire(ex_ns), now_ns)
             expiry = self.exchange.next_expiry_ns()
-        if expiry is not None and ex_ns == now_ns:
-            due = expiry if due is None else min(due, expiry)
-        return due
+        self.agenda.run(now_ns)
+        later = [due, self.agenda.next_ns(), expiry if ex_ns == now_ns else None]
+        return min((when for when in later if when is not None), default=None)
 
     def acknowledge(self, session: Session) -> None:
         if self.driver is not None:
@@ -183,7 +187,7 @@ class Gateway:
                 self.log(now_ns, "sim", report.execution.client_id, "execution", fields)
             elif isinstance(report, PositionReport):
                 for session in self.by_client.values():
-                    answers.position_changed(session, report.position, now_ns)
+                    accounts.position_changed(session, report.position, now_ns)
                 continue
             client_id = owner(report)
             concerned = None if client_id is None else self.by_client.get(client_id)

@@ -10,17 +10,19 @@ import enum
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from actors.venue.simulator import answers, entry, responses
-from actors.venue.simulator.contracts import ContractQuery
-from actors.venue.simulator.feeds import KINDS, Subscription
-from actors.venue.simulator.requests import PlaceOrder, Request, decode
+from actors.venue.simulator import responses
+from actors.venue.simulator.agenda import Entry
+from actors.venue.simulator.desks import accounts, orders
+from actors.venue.simulator.desks.directory import HANDLERS
+from actors.venue.simulator.feeds import Subscription
+from actors.venue.simulator.order_request import PlaceOrder
+from actors.venue.simulator.requests import Request, decode
 from actors.venue.simulator.wire import (
     API_PREFIX,
     MAX_FRAME_BYTES,
     FrameBuffer,
     FrameError,
     WireError,
-    encode,
     negotiate,
     split,
 )
@@ -56,6 +58,8 @@ class Session:
         self.stage = Stage.PREFIX
         self.closing = False
         self.subscriptions: dict[int, Subscription] = {}
+        self.streams: dict[tuple[str, int], Entry] = {}
+        """What the desks send from time to time, by request name and id; it ends with the connection."""
         self.wants_positions = False
         self.wants_account: str | None = None
         self._buffer = FrameBuffer()
@@ -101,6 +105,11 @@ class Session:
     @property
     def has_output(self) -> bool:
         return bool(self._out)
+
+    def end_streams(self) -> None:
+        for entry in self.streams.values():
+            entry.cancel()
+        self.streams.clear()
 
     def close(self) -> None:
         self.closing = True
@@ -166,11 +175,10 @@ class Session:
             return
         self.client_id = client_id
         self.stage = Stage.READY
-        accounts = ",".join(self.gateway.settings.accounts)
-        self.send("managedAccounts", encode(15, 1, accounts), now_ns, accounts=accounts)
-        self._next_id(now_ns)
+        accounts.managed_accounts(self, None, now_ns)
+        orders.next_id(self, now_ns)
         if self.gateway.settings.push_orders_on_connect:
-            answers.open_orders(self, self.gateway.exchange.open_orders(client_id), now_ns, end=False)
+            orders.show_orders(self, self.gateway.exchange.open_orders(client_id), now_ns, end=False)
         for code, text in FARMS:
             self.error(-1, code, text, now_ns)
 
@@ -191,12 +199,12 @@ class Session:
 
     def _act(self, request: Request | PlaceOrder, now_ns: int) -> None:
         if isinstance(request, PlaceOrder):
-            entry.place(self, request, now_ns)
+            orders.place(self, request, now_ns)
             return
         self._journal_request(request, now_ns)
-        handler = getattr(self, "_on_" + request.name, None)
+        handler = HANDLERS.get(request.name)
         if handler is not None:
-            handler(request, now_ns)
+            handler(self, request, now_ns)
         elif request.name == "unknown":
             self._bad(f"unknown message id {request.values['id']}", now_ns)
 
@@ -215,139 +223,3 @@ class Session:
             fields["symbol"] = request.contract.symbol
             fields["conId"] = request.contract.con_id
         self.gateway.log(now_ns, "in", self.client_id, request.name, fields)
-
-    # orders ----------------------------------------------------------------------------------------------------
-
-    def _on_cancelOrder(self, request: Request, now_ns: int) -> None:
-        gateway = self.gateway
-        gateway.deliver(gateway.exchange.cancel(self.client_id, request.req_id, gateway.exchange_ns(now_ns)), now_ns)
-
-    def _on_reqGlobalCancel(self, request: Request, now_ns: int) -> None:
-        gateway = self.gateway
-        gateway.deliver(gateway.exchange.cancel_all(gateway.exchange_ns(now_ns)), now_ns)
-
-    # questions -------------------------------------------------------------------------------------------------
-
-    def _next_id(self, now_ns: int) -> None:
-        order_id = self.gateway.exchange.next_id(self.client_id)
-        self.send("nextValidId", encode(9, 1, order_id), now_ns, orderId=order_id)
-
-    def _on_reqIds(self, request: Request, now_ns: int) -> None:
-        self._next_id(now_ns)
-
-    def _on_reqManagedAccts(self, request: Request, now_ns: int) -> None:
-        accounts = ",".join(self.gateway.settings.accounts)
-        self.send("managedAccounts", encode(15, 1, accounts), now_ns, accounts=accounts)
-
-    def _on_reqCurrentTime(self, request: Request, now_ns: int) -> None:
-        self._out.append(encode(49, 1, self.gateway.exchange_ns(now_ns) // NS))
-        self.gateway.acknowledge(self)
-
-    def _on_reqAutoOpenOrders(self, request: Request, now_ns: int) -> None:
-        if self.client_id != 0:
-            self.error(-1, 327, "Only the default client (i.e 0) can auto bind orders.", now_ns)
-
-    def _on_reqOpenOrders(self, request: Request, now_ns: int) -> None:
-        answers.open_orders(self, self.gateway.exchange.open_orders(self.client_id), now_ns)
-
-    def _on_reqAllOpenOrders(self, request: Request, now_ns: int) -> None:
-        orders = self.gateway.exchange.open_orders()
-        for order in orders:                       # ids that were shown are used up (ib-wire.md 8)
-            last = self.gateway.exchange.last_id
-            last[self.client_id] = max(last.get(self.client_id, 0), order.order_id)
-        answers.open_orders(self, orders, now_ns)
-
-    def _on_reqCompletedOrders(self, request: Request, now_ns: int) -> None:
-        answers.completed_orders(self, now_ns)
-
-    def _on_reqExecutions(self, request: Request, now_ns: int) -> None:
-        answers.executions(self, request, now_ns)
-
-    def _on_reqContractDetails(self, request: Request, now_ns: int) -> None:
-        answers.contract_details(self, request, now_ns)
-
-    def _on_reqMarketRule(self, request: Request, now_ns: int) -> None:
-        steps = self.gateway.contracts.rules.get(request.req_id)
-        if steps is None:
-            self.error(-1, 321, f"Error validating request.-'bO' : cause - Invalid market rule id {request.req_id}",
-                       now_ns)
-            return
-        self.send("marketRule", responses.market_rule(request.req_id, steps), now_ns, ruleId=request.req_id)
-
-    def _on_reqPositions(self, request: Request, now_ns: int) -> None:
-        self.wants_positions = True
-        answers.positions(self, now_ns)
-
-    def _on_cancelPositions(self, request: Request, now_ns: int) -> None:
-        self.wants_positions = False
-
-    def _on_reqPositionsMulti(self, request: Request, now_ns: int) -> None:
-        answers.positions_multi(self, request, now_ns)
-
-    def _on_reqAccountUpdates(self, request: Request, now_ns: int) -> None:
-        account = str(request.values["account"]) or self.gateway.settings.accounts[0]
-        if str(request.values["subscribe"]) == "0":
-            self.wants_account = None
-            return
-        self.wants_account = account
-        answers.account_updates(self, account, now_ns)
-
-    def _on_reqAccountUpdatesMulti(self, request: Request, now_ns: int) -> None:
-        answers.account_updates_multi(self, request, now_ns)
-
-    def _on_reqAccountSummary(self, request: Request, now_ns: int) -> None:
-        answers.account_summary(self, request, now_ns)
-
-    def _on_reqPnL(self, request: Request, now_ns: int) -> None:
-        answers.pnl(self, request, now_ns)
-
-    def _on_reqUserInfo(self, request: Request, now_ns: int) -> None:
-        self.send("userInfo", encode(107, request.req_id, ""), now_ns, reqId=request.req_id)
-
-    def _on_reqHistoricalData(self, request: Request, now_ns: int) -> None:
-        self.error(request.req_id, 162, "Historical Market Data Service error message:HMDS query returned no data",
-                   now_ns)
-
-    def _on_cancelHistoricalData(self, request: Request, now_ns: int) -> None:
-        self.error(request.req_id, 366, f"No historical data query found for ticker id:{request.req_id}", now_ns)
-
-    # market data -----------------------------------------------------------------------------------------------
-
-    def _on_reqMktData(self, request: Request, now_ns: int) -> None:
-        self._subscribe(request, "", now_ns)
-
-    def _on_reqTickByTickData(self, request: Request, now_ns: int) -> None:
-        kind = str(request.values["kind"])
-        if kind not in KINDS:
-            self.error(request.req_id, 10189, "Failed to request tick-by-tick data.Invalid tick type", now_ns)
-            return
-        self._subscribe(request, kind, now_ns)
-
-    def _subscribe(self, request: Request, kind: str, now_ns: int) -> None:
-        gateway = self.gateway
-        if request.req_id in self.subscriptions:
-            self.error(request.req_id, 322, "Error processing request.-'b' : cause - Duplicate ticker id", now_ns)
-            return
-        found = gateway.contracts.find(request.contract or ContractQuery())
-        if len(found) != 1:
-            self.error(request.req_id, 200, entry.no_contract(len(found)), now_ns)
-            return
-        contract = found[0]
-        subscription = Subscription(request.req_id, contract.con_id, kind)
-        quote = gateway.exchange.quote_of(contract.con_id)
-        self.send_tick(subscription.opening(quote, "a60001", contract.min_tick))
-        if request.values.get("snapshot"):
-            self.send_tick(encode(57, 1, request.req_id))
-            return
-        self.subscriptions[request.req_id] = subscription
-        gateway.watch(self, subscription, now_ns)
-
-    def _unsubscribe(self, request: Request, now_ns: int) -> None:
-        subscription = self.subscriptions.pop(request.req_id, None)
-        if subscription is None:
-            self.error(request.req_id, 300, f"Can't find EId with tickerId:{request.req_id}", now_ns)
-        else:
-            self.gateway.unwatch(self, subscription)
-
-    _on_cancelMktData = _unsubscribe
-    _on_cancelTickByTickData = _unsubscribe

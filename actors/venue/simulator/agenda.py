@@ -1,0 +1,59 @@
+"""What is due later: timed work of the desks and of the faults, on whatever clock the caller brings.
+
+Law: work runs only inside `run`, in order of time and then of arrival; work that was cancelled never runs.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+
+Work = Callable[[int], int | None]
+"""Called with the time; returns when to be called again (UTC nanoseconds), or None when it is over."""
+
+
+class Entry:
+    """One piece of work that waits. `cancel` may be called at any time, also from the work itself."""
+
+    __slots__ = ("due_ns", "work")
+
+    def __init__(self, due_ns: int, work: Work) -> None:
+        self.due_ns = due_ns
+        self.work: Work | None = work
+
+    def cancel(self) -> None:
+        self.work = None
+
+
+class Agenda:
+    """All that waits for its time."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Entry]] = []
+        self._arrivals = itertools.count()
+
+    def at(self, due_ns: int, work: Work) -> Entry:
+        """Do this once its time has come, and again when it says so."""
+        entry = Entry(due_ns, work)
+        heapq.heappush(self._heap, (due_ns, next(self._arrivals), entry))
+        return entry
+
+    def run(self, now_ns: int) -> None:
+        """Do everything that is due; what asks for a time that is already over runs again in the next call."""
+        due = []
+        while (first := self.next_ns()) is not None and first <= now_ns:
+            due.append(heapq.heappop(self._heap)[2])
+        for entry in due:
+            if entry.work is None:
+                continue
+            again = entry.work(now_ns)
+            if again is not None and entry.work is not None:
+                entry.due_ns = again
+                heapq.heappush(self._heap, (again, next(self._arrivals), entry))
+
+    def next_ns(self) -> int | None:
+        """Return when the next work is due, or None."""
+        while self._heap and self._heap[0][2].work is None:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None

@@ -1,0 +1,160 @@
+"""The order desk: orders, cancels, and the snapshots of orders and executions (ib-wire.md 4, 6 and 9).
+
+Law: an instruction that is not simulated is refused by name, never ignored; a snapshot changes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from actors.venue.simulator import answers, order_messages
+from actors.venue.simulator.contracts import Contract
+from actors.venue.simulator.order_request import PlaceOrder
+from actors.venue.simulator.orders import Order
+from actors.venue.simulator.reports import OpenReport, StatusReport
+from actors.venue.simulator.requests import Request
+from actors.venue.simulator.validation import NEW_YORK, parse_ib_time_ns
+from actors.venue.simulator.wire import encode
+
+if TYPE_CHECKING:
+    from actors.venue.simulator.session import Session
+
+NS = 1_000_000_000
+MAX_ORDER_ID = 2**31 - 1
+INVALID = "Error validating request.-'bN' : cause - "
+
+
+def place(session: Session, p: PlaceOrder, now_ns: int) -> None:
+    """Journal the request, refuse what cannot be understood, and hand the rest to the exchange."""
+    gateway = session.gateway
+    known = gateway.exchange.orders.get((session.client_id, p.order_id))
+    amends = known is not None and known.transmit and bool(known.perm_id)
+    fields = answers.order_fields(p)
+    if known is not None and known.perm_id:
+        fields["permId"] = known.perm_id
+    gateway.log(now_ns, "in", session.client_id, "modifyOrder" if amends else "placeOrder", fields)
+    found = gateway.contracts.find(p.contract)
+    refusal = _refusal(p, len(found), gateway.settings.accounts)
+    if refusal is not None:
+        session.error(p.order_id, *refusal, now_ns)
+        return
+    order = _order(session.client_id, p, found[0], p.account or gateway.settings.accounts[0])
+    gateway.deliver(gateway.exchange.place(order, gateway.exchange_ns(now_ns)), now_ns)
+
+
+def _refusal(p: PlaceOrder, contracts: int, accounts: tuple[str, ...]) -> tuple[int, str] | None:
+    if not 0 < p.order_id <= MAX_ORDER_ID:
+        return 320, f"Error reading request. orderId {p.order_id}: allowed is 1 to {MAX_ORDER_ID}"
+    if p.legs or p.contract.sec_type == "BAG":
+        return 321, INVALID + "Combination orders are not simulated"
+    if p.unsupported:
+        return 321, INVALID + f"not simulated: {', '.join(p.unsupported)}"
+    if contracts != 1:
+        return 200, answers.no_contract(contracts)
+    if not p.account and len(accounts) > 1:
+        return 435, "You must specify an account."
+    if p.account and p.account not in accounts:
+        return 321, INVALID + f"Invalid account code '{p.account}'."
+    return None
+
+
+def _order(client_id: int, p: PlaceOrder, contract: Contract, account: str) -> Order:
+    extras = {**p.extras, "exchange": p.contract.exchange} if p.contract.exchange else p.extras
+    trails = p.order_type.startswith("TRAIL")
+    return Order(
+        client_id=client_id, order_id=p.order_id, contract=contract, action=p.action, total=p.quantity,
+        order_type=p.order_type, account=account, lmt=p.lmt, aux=p.aux, tif=p.tif, oca_group=p.oca_group,
+        oca_type=p.oca_type or 3, order_ref=p.order_ref, parent_id=p.parent_id, transmit=p.transmit,
+        outside_rth=p.outside_rth, trigger_method=p.trigger_method, good_till_date=p.good_till_date,
+        trail_stop=p.trail_stop if trails else None, trail_percent=p.trail_percent if trails else None,
+        lmt_offset=p.lmt_offset if trails else None, what_if=p.what_if, all_or_none=p.all_or_none, extras=extras)
+
+
+def cancel(session: Session, request: Request, now_ns: int) -> None:
+    gateway = session.gateway
+    gateway.deliver(gateway.exchange.cancel(session.client_id, request.req_id, gateway.exchange_ns(now_ns)), now_ns)
+
+
+def global_cancel(session: Session, request: Request, now_ns: int) -> None:
+    gateway = session.gateway
+    gateway.deliver(gateway.exchange.cancel_all(gateway.exchange_ns(now_ns)), now_ns)
+
+
+def next_id(session: Session, now_ns: int) -> None:
+    order_id = session.gateway.exchange.next_id(session.client_id)
+    session.send("nextValidId", encode(9, 1, order_id), now_ns, orderId=order_id)
+
+
+def req_ids(session: Session, request: Request, now_ns: int) -> None:
+    next_id(session, now_ns)
+
+
+def auto_open_orders(session: Session, request: Request, now_ns: int) -> None:
+    if session.client_id != 0:
+        session.error(-1, 327, "Only the default client (i.e 0) can auto bind orders.", now_ns)
+
+
+def open_orders(session: Session, request: Request, now_ns: int) -> None:
+    show_orders(session, session.gateway.exchange.open_orders(session.client_id), now_ns)
+
+
+def all_open_orders(session: Session, request: Request, now_ns: int) -> None:
+    orders = session.gateway.exchange.open_orders()
+    for order in orders:                       # ids that were shown are used up (ib-wire.md 8)
+        last = session.gateway.exchange.last_id
+        last[session.client_id] = max(last.get(session.client_id, 0), order.order_id)
+    show_orders(session, orders, now_ns)
+
+
+def show_orders(session: Session, orders: list[Order], now_ns: int, end: bool = True) -> None:
+    for order in orders:
+        answers.tell(session, OpenReport(order), now_ns)
+        answers.tell(session, StatusReport(order), now_ns)
+    if end:
+        session.send("openOrderEnd", encode(53, 1), now_ns)
+
+
+def completed_orders(session: Session, request: Request, now_ns: int) -> None:
+    done = [o for o in session.gateway.exchange.done.values() if o.perm_id]
+    for order in done:
+        session.send("completedOrder", order_messages.completed_order(order, session.version), now_ns,
+                     orderRef=order.order_ref, status=order.status, permId=order.perm_id)
+    session.send("completedOrdersEnd", encode(102), now_ns)
+
+
+def executions(session: Session, request: Request, now_ns: int) -> None:
+    """Answer reqExecutions: today's, since midnight New York on the exchange's clock, filtered (ib-wire.md 9)."""
+    gateway, asked = session.gateway, request.values
+    account = str(asked["account"])
+    if account and account not in gateway.settings.accounts:
+        session.error(request.req_id, 321, f"Error validating request.-'bZ' : cause - Invalid account code {account!r}",
+                      now_ns)
+        return
+    local = datetime.fromtimestamp(gateway.exchange_ns(now_ns) / NS, NEW_YORK)
+    since = int(local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()) * NS
+    if asked["time"]:
+        since = max(since, parse_ib_time_ns(str(asked["time"])) or 0)
+    client = asked["forClient"] or session.client_id
+    side = {"BUY": "BOT", "SELL": "SLD"}.get(str(asked["side"]).upper(), "")
+    for e in gateway.exchange.executions:
+        fits = (e.client_id == client and e.time_ns // NS * NS >= since // NS * NS
+                and account in ("", e.account) and asked["symbol"] in ("", e.contract.symbol)
+                and asked["secType"] in ("", e.contract.sec_type) and side in ("", e.side))
+        if fits:
+            session.send("execDetails", order_messages.exec_details(e, request.req_id, session.version), now_ns,
+                         reqId=request.req_id, orderId=e.order_id, execId=e.exec_id, orderRef=e.order_ref)
+            session.send("commissionReport", order_messages.commission_report(e), now_ns, execId=e.exec_id)
+    session.send("execDetailsEnd", encode(55, 1, request.req_id), now_ns, reqId=request.req_id)
+
+
+HANDLERS = {
+    "cancelOrder": cancel,
+    "reqGlobalCancel": global_cancel,
+    "reqIds": req_ids,
+    "reqAutoOpenOrders": auto_open_orders,
+    "reqOpenOrders": open_orders,
+    "reqAllOpenOrders": all_open_orders,
+    "reqCompletedOrders": completed_orders,
+    "reqExecutions": executions,
+}
