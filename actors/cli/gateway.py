@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from actors.cli.common import ENVIRONMENT, USAGE, CommandError, say
+from actors.cli.ports import holder
 
 
 def serve(as_json: bool, **options: Any) -> None:
@@ -19,7 +20,8 @@ def serve(as_json: bool, **options: Any) -> None:
         run_gateway(GatewaySettings(announce=True, **options))
     except OSError as problem:
         port = options["port"]
-        sentence = f"--port {port}: {problem.strerror or problem}; name another port, or 0 for any free one"
+        held = f" by {who}" if (who := holder(port)) else ""
+        sentence = f"--port {port}: {problem.strerror or problem}{held}; name another port, or 0 for any free one"
         raise CommandError(sentence, ENVIRONMENT, "port") from None
     except ValueError as problem:
         raise CommandError(str(problem), USAGE, "scenario") from None

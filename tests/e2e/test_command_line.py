@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -65,6 +66,17 @@ def test_what_cannot_be_done_is_told_in_one_sentence(tmp_path, arguments, code, 
     done = cli(*given)
     assert done.returncode == code, (done.stdout, done.stderr)
     assert said in one_sentence(done)
+
+
+def test_a_port_that_is_taken_is_told_with_who_holds_it():
+    """Issue 3, bad input: a port in use, with who holds it where that can be known."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = cli("gateway", "--port", str(port))
+    assert done.returncode == 5
+    assert f"--port {port}" in one_sentence(done)
+    if sys.platform == "linux":
+        assert f"pid {os.getpid()} (" in one_sentence(done)
 
 
 def test_a_folder_in_which_others_may_write_is_refused(tmp_path):
