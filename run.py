@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from actors.cli import common
+from actors.cli.gateway_options import gateway
 from actors.cli.processes import obey_parent
 
 app = typer.Typer(
@@ -45,20 +46,7 @@ def demo(
     raise typer.Exit(play(scenario, oca_native, base and base.value, library and library.value, as_json))
 
 
-@app.command()
-def gateway(
-    port: int = 4002, journal: Text = None, scenario: Text = None, replay: Text = None,
-    speed: Annotated[str, typer.Option(help="A factor, `max` or `lockstep`.")] = "1",
-    lockstep: Annotated[bool, typer.Option("--lockstep", help="The same as --speed lockstep.")] = False,
-    position: Annotated[list[str] | None, typer.Option(help="Held at the start: SYMBOL=QUANTITY@COST.")] = None,
-    seed: int = 1, symbol: Text = None, start: Text = None, to: Text = None, as_json: Json = False,
-) -> None:  # fmt: skip
-    """Run the simulated IB gateway on 127.0.0.1 until Ctrl-C."""
-    from actors.cli.gateway import serve
-
-    serve(as_json, port=port, journal=journal, scenario=scenario, replay=replay,
-          speed="lockstep" if lockstep else speed, seed=seed, symbol=symbol, start=start, to=to,
-          positions=tuple(position or ()))  # fmt: skip
+app.command()(gateway)
 
 
 @app.command()

@@ -86,7 +86,8 @@ def test_a_bad_integer_names_message_field_and_value(raw):
 
 @pytest.mark.parametrize(("hello", "cap", "version"), [
     (b"v157..176", 176, 176), (b"v157..178", 176, 176), (b"v157..178 +PACEAPI", 178, 178), (b"v100..157", 176, 157),
-    (b"v100..156", 176, None), (b"v177..178", 176, None), (b"v176", 176, 176)])
+    (b"v100..156", 176, None), (b"v177..178", 176, None), (b"v176", 176, 176), (b"v157..163", 176, 157),
+    (b"v160..163", 176, None), (b"v157..178", 161, 157)])
 def test_the_version_is_the_highest_that_both_speak(hello, cap, version):
     assert negotiate(hello, cap) == version
 

@@ -6,6 +6,7 @@ Law: every default is the ordinary paper gateway; a switch that differs from IB 
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Annotated
 
 import msgspec
 
@@ -56,7 +57,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Starting cash of each account, USD."""
     positions: tuple[str, ...] = ()
     """What the first account holds at the start, each as SYMBOL=QUANTITY@COST; below zero: short."""
-    server_version: int = DEFAULT_SERVER_VERSION
+    server_version: Annotated[int, msgspec.Meta(ge=157, le=178)] = DEFAULT_SERVER_VERSION
+    """The highest version to agree on; a client that ends at 158 to 163 gets 157."""
     rules: ExchangeRules = ExchangeRules()
     push_orders_on_connect: bool = False
     """Send this client's live orders right after nextValidId, as `Download open orders on connection` does."""

@@ -14,6 +14,8 @@ API_PREFIX = b"API\0"
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 MIN_SERVER_VERSION = 157
 DEFAULT_SERVER_VERSION = 176
+UNSPOKEN_VERSIONS = range(158, 164)
+"""Clients disagree on their layouts, so nobody is told one of them (ib-wire.md 1)."""
 UNSET_DOUBLE = "1.7976931348623157E308"
 UNSET_INT = "2147483647"
 _UNSET = frozenset({"", "None", UNSET_DOUBLE, "1.7976931348623157e+308", "1.7976931348623157e308", UNSET_INT,
@@ -132,6 +134,8 @@ def negotiate(hello: bytes, cap: int = DEFAULT_SERVER_VERSION) -> int | None:
     low = int(low_text)
     high = int(high_text) if dots else low
     chosen = min(high, cap)
+    if chosen in UNSPOKEN_VERSIONS:
+        chosen = MIN_SERVER_VERSION
     return chosen if chosen >= max(low, MIN_SERVER_VERSION) else None
 
 
