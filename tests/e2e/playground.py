@@ -16,9 +16,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from actors.venue.simulator.answers import position_changed
 from actors.venue.simulator.assembly import make_gateway
 from actors.venue.simulator.contracts import Contract
+from actors.venue.simulator.desks.accounts import position_changed
 from actors.venue.simulator.exchange import Refusal
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.gateway import Gateway
