@@ -18,7 +18,7 @@ from actors.cli.demo import load, names
 from actors.cli.tale import tell
 from actors.cli.verdict import Expectation, differences
 from actors.web.client import Bracketeer
-from tests.e2e.engines import RUN, Service, cli, environment, marked, wait_for
+from tests.e2e.engines import PATIENCE_S, RUN, Service, cli, environment, marked, wait_for
 
 pytestmark = pytest.mark.integration
 AT_ONCE = 4
@@ -125,10 +125,10 @@ def test_ended_at_any_moment_it_leaves_no_process(number, seconds):
                             stderr=subprocess.PIPE, cwd="/")  # fmt: skip
     threading.Event().wait(seconds)
     demo.send_signal(number)
-    assert demo.wait(20) == (-number if number == signal.SIGKILL else 130)
+    assert demo.wait(PATIENCE_S) == (-number if number == signal.SIGKILL else 130)
     assert b"Traceback" not in demo.stderr.read()
     demo.stderr.close()
-    wait_for(lambda: marked(mark) == [], 10, "the end of all that it started")
+    wait_for(lambda: marked(mark) == [], what="the end of all that it started")
 
 
 def test_the_verdict_sees_what_is_not_as_it_should_be(tmp_path):
@@ -136,7 +136,7 @@ def test_the_verdict_sees_what_is_not_as_it_should_be(tmp_path):
     try:
         with Bracketeer.of_state(service.state) as client:
             bracket_id = client.submit(load("target").intent).bracket_id
-            wait_for(lambda: client.bracket(bracket_id)["phase"] == "CLOSED", 30)
+            wait_for(lambda: client.bracket(bracket_id)["phase"] == "CLOSED")
             story, held = client.bracket(bracket_id), client.positions()
     finally:
         service.stop()
