@@ -25,6 +25,7 @@ SERVICES = (
     ServiceSpec(name="control", actor="tests.actors.standins.Control"),
 )
 
+PATIENCE_S = 30.0
 BOOKS = (*SERVICES[:2], ServiceSpec(name="position", actor="actors.position.Position"), *SERVICES[2:])
 
 
@@ -33,16 +34,16 @@ class Engine:
         self.folder = folder
         self.host = Host(load_settings(None, {"system": {"state_dir": str(folder)}}), base=base)
         self.host.start(services)
-        assert self.host.run_until(lambda: self.host.started is not None, 10)
+        assert self.host.run_until(lambda: self.host.started is not None, PATIENCE_S)
 
     def submit(self, **changes: Any) -> Any:
-        return self.host.ask(SubmitIntent(intent=builders.intent(**changes)), "router", timeout=10)
+        return self.host.ask(SubmitIntent(intent=builders.intent(**changes)), "router", timeout=PATIENCE_S)
 
     def wait(self, name: str, line: str, times: int = 1) -> None:
         def seen() -> bool:
             return sum(found.startswith(line) for found in heard(self.folder, name)) >= times
 
-        assert self.host.run_until(seen, 10), f"{line!r} x{times} not in {heard(self.folder, name)}"
+        assert self.host.run_until(seen, PATIENCE_S), f"{line!r} x{times} not in {heard(self.folder, name)}"
 
     def venue(self, event: Any) -> None:
         self.host.tell(VenueSays(event=event), "broker")
@@ -131,10 +132,10 @@ def test_verbs_reach_their_bracket_and_are_answered_once(base: str, make: Callab
     bracket = engine.submit().bracket_id
     engine.wait("broker", f"submit {bracket}.entry")
     verb = FlattenBracket(bracket_id=bracket, command_id="c1", correlation="c1")
-    assert engine.host.ask(verb, "router", timeout=10).accepted
+    assert engine.host.ask(verb, "router", timeout=PATIENCE_S).accepted
     engine.wait("broker", f"cancel {bracket}.entry")
     unknown = CancelBracket(bracket_id="B999-none", command_id="c2", correlation="c2")
-    answer = engine.host.ask(unknown, "router", timeout=10)
+    answer = engine.host.ask(unknown, "router", timeout=PATIENCE_S)
     assert (answer.accepted, answer.code) == (False, "unknown_bracket")
 
 
@@ -212,7 +213,7 @@ def test_a_modification_is_held_to_the_limits_of_a_new_order(
     bracket = engine.submit().bracket_id
     engine.wait("broker", f"submit {bracket}.entry")
     verb = ModifyBracket(bracket_id=bracket, command_id="m1", correlation="m1", **changes)
-    answer = engine.host.ask(verb, "router", timeout=10)
+    answer = engine.host.ask(verb, "router", timeout=PATIENCE_S)
     assert not answer.accepted
     assert said in answer.sentence
     assert not [line for line in heard(engine.folder, "broker") if line.startswith("amend")]
@@ -223,5 +224,5 @@ def test_a_sale_of_what_is_held_cannot_be_made_larger(make: Callable[[str], Engi
     bracket = engine.submit(side="SELL", shape="single").bracket_id
     engine.wait("broker", f"submit {bracket}.entry")
     verb = ModifyBracket(bracket_id=bracket, command_id="m1", correlation="m1", quantity=Decimal(101))
-    answer = engine.host.ask(verb, "router", timeout=10)
+    answer = engine.host.ask(verb, "router", timeout=PATIENCE_S)
     assert (answer.accepted, answer.code) == (False, "claim")
