@@ -253,11 +253,16 @@ class Playground:
             wait_for(lambda: self.net(symbol) == position, what=f"the engine's knowledge of {position} {symbol}")
         return symbol
 
+    def facts(self, service: str) -> dict[str, Any]:
+        """Return what a service says of itself: a status goes out without those who took longer than a second."""
+        said: dict[str, Any] = wait_for(lambda: self.client.status()["services"].get(service), what=f"word of {service}")
+        return said
+
     def net(self, symbol: str) -> int:
         """Return what risk takes the account's position to be."""
         contract = self.market.gateway.contracts.named(symbol)
         assert contract is not None
-        facts = self.client.status()["services"]["risk"]
+        facts = self.facts("risk")
         assert "net" in facts, facts          # too large for one answer: then split the module
         nets = {row["conid"]: row["quantity"] for row in facts["net"]}
         return int(Decimal(nets.get(contract.con_id, 0)))
@@ -341,5 +346,5 @@ class Playground:
 
 def armed(ground: Playground) -> dict[str, Any]:
     """Return what the market-data actor says of each instrument that somebody watches."""
-    instruments = ground.client.status()["services"]["market_data"]["instruments"]
+    instruments = ground.facts("market_data")["instruments"]
     return {name: facts for name, facts in instruments.items() if facts["armed"]}

@@ -51,7 +51,7 @@ def replayed(folder: Path, ticks: Path, what: dict[str, Any], *market: str) -> t
             wait_for(lambda: client.bracket(bracket_id)["phase"] == "CLOSED"
                      or select(read_journal(service.journal), "replay_done"), 120, "the end of the trades")
             wait_for(lambda: client.bracket(bracket_id)["phase"] == "CLOSED", what="the end of the bracket")
-            return (client.bracket(bracket_id), client.status()["services"]["market_data"],
+            return (client.bracket(bracket_id), wait_for(lambda: client.status()["services"].get("market_data")),
                     read_journal(service.journal))
     finally:
         service.stop()

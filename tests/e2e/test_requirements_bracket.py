@@ -191,7 +191,7 @@ def test_a_trailing_stop_is_one_order_when_it_fires_and_none_before(native):
     native.market.insist(symbol, 106, lambda: [t["stop"] for t in native.story(bracket)["trails"]] == ["104"])
     (trail,) = native.story(bracket)["trails"]
     assert trail["high_water"] == "106"
-    facts = native.client.status()["services"]["market_data"]["instruments"][symbol]
+    facts = native.facts("market_data")["instruments"][symbol]
     assert facts["mark"] == "106"
     native.market.prices(symbol, [f"{105 + n % 90 / 100:.2f}" for n in range(1_000)])
     assert placements(native.lines, f"{bracket}.trail*") == []

@@ -108,7 +108,7 @@ def test_ids_never_come_back_even_where_the_gateway_forgets(tmp_path):
 
 def test_many_clients_at_once_get_what_each_asked_for(native):
     """000.U.2, D.3, D.5, D.9: two strategies in eight threads; every order whole, on one session, one actor each."""
-    before = set(native.client.status()["services"]["router"]["bracket_ids"])
+    before = set(native.facts("router")["bracket_ids"])
     symbols = [native.symbol() for _ in range(8)]
 
     def work(number: int) -> list[str]:
@@ -122,7 +122,7 @@ def test_many_clients_at_once_get_what_each_asked_for(native):
     with ThreadPoolExecutor(8) as pool:
         made = [bracket for mine in pool.map(work, range(8)) for bracket in mine]
     assert len(set(made)) == 24
-    assert set(native.client.status()["services"]["router"]["bracket_ids"]) - before == set(made)
+    assert set(native.facts("router")["bracket_ids"]) - before == set(made)
     lines = native.lines
     sent = [line for line in placements(lines) if line["orderRef"].split(".")[0] in made]
     assert sorted(line["orderRef"] for line in sent) == sorted(f"{bracket}.entry" for bracket in made)
@@ -309,7 +309,7 @@ def test_brackets_supervise_their_children_and_do_not_disturb_each_other(tmp_pat
         assert deepest(mark)[-2] == bracket_pid                      # the bracket itself lived on
         second = ground.submit(other)
         ground.market.await_live(f"{second}.entry")
-        assert set(ground.client.status()["services"]["router"]["bracket_ids"]) == {first, second}
+        assert set(ground.facts("router")["bracket_ids"]) == {first, second}
         os.kill(bracket_pid, signal.SIGKILL)
         ground.market.fill(f"{second}.entry")                        # meanwhile the other one gets its exits
         ground.await_statuses(second, target="active", stop="active")
