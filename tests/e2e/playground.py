@@ -255,7 +255,7 @@ class Playground:
 
     def facts(self, service: str) -> dict[str, Any]:
         """Return what a service says of itself: a status goes out without those who took longer than a second."""
-        said: dict[str, Any] = wait_for(lambda: self.client.status()["services"].get(service), what=f"word of {service}")
+        said: dict[str, Any] = wait_for(lambda: self.client.status()["services"].get(service), what=service)
         return said
 
     def net(self, symbol: str) -> int:
