@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.venue.simulator.journal import executions, placements, read_journal
+from actors.venue.simulator.journal import executions, placements, read_journal, select
 from actors.web.client import Bracketeer
 from tests.e2e.crash import BRACKET, PARTIAL, TARGET, TRAIL, TRAILED, Stage, crash, judge, told
 from tests.e2e.engines import PATIENCE_S, wait_for
@@ -65,10 +65,20 @@ def stage_of(folder: Path, scenario: str, *options: str) -> Iterator[Stage]:
         stage.stop()
 
 
+def watched(stage: Stage, feeds: int) -> int:
+    """Wait until every print of AAPL is sent to the engine, which asks for that once its trail is armed."""
+    return stage.until(lambda lines: (n := len(select(lines, "reqTickByTickData", "in"))) >= feeds and n, "the feed")
+
+
 def trail_goes_on_where_it_was_journalled(folder):
     """Killed at 108 with its stop at 106: the new one may not start again from the lower prices that it sees."""
-    with stage_of(folder, TRAIL) as stage:
+    climb = 'when = { placed = "cue-0", filled = "*.entry*", subscribed = "AAPL" }'
+    scenario = TRAIL.replace('when = { filled = "*.entry*", subscribed = "AAPL" }', climb)
+    assert climb in scenario
+    with stage_of(folder, scenario) as stage:
         bracket_id = stage.submit(TRAILED)
+        feeds = watched(stage, 1)
+        stage.cue("cue-0")
 
         def journalled():
             return any(event["type"] == "TrailMoved" and Decimal(event["payload"]["high_water"]) == 108
@@ -77,6 +87,7 @@ def trail_goes_on_where_it_was_journalled(folder):
         wait_for(journalled, what="the high water of 108 in the ledger")
         stage.kill()
         stage.restart()
+        watched(stage, feeds + 1)
         stage.cue("cue-1")
         story = stage.until_over(bracket_id)
         fired = [event["payload"] for event in story["events"] if event["type"] == "ExitTriggered"]
