@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from actors.host import EMBEDDED, ISOLATED, Host, ServiceSpec
 from messages.orders import CancelBracket, FlattenBracket, ModifyBracket, OrderCanceled
 from messages.risk import SubmitIntent
 from messages.settings import load_settings
+from storage.reader import Reader
 from tests import builders
 from tests.actors.standins import Fire, Holds, KillBracket, VenueSays, heard
 
@@ -44,6 +46,16 @@ class Engine:
             return sum(found.startswith(line) for found in heard(self.folder, name)) >= times
 
         assert self.host.run_until(seen, PATIENCE_S), f"{line!r} x{times} not in {heard(self.folder, name)}"
+
+    def accepted(self, bracket: str) -> None:
+        """Wait until the ledger has it on the disk that the venue accepted the entry."""
+        self.wait("broker", f"submit {bracket}.entry")
+
+        def kept() -> bool:
+            with closing(Reader(self.host.settings.database_url)) as reader:
+                return any(event.type == "OrderAccepted" for event in reader.events_after(0))
+
+        assert self.host.run_until(kept, PATIENCE_S), "the acceptance was not recorded"
 
     def venue(self, event: Any) -> None:
         self.host.tell(VenueSays(event=event), "broker")
@@ -151,7 +163,7 @@ def test_a_bad_intent_is_refused_by_name_as_a_message_too(make: Callable[[str], 
 def test_the_engine_comes_back_with_its_brackets(base: str, make: Callable[[str], Engine]) -> None:
     engine = make(base)
     bracket = engine.submit().bracket_id
-    engine.wait("broker", f"submit {bracket}.entry")
+    engine.accepted(bracket)
     engine.host.stop()
     again = make(base)
     again.wait("broker", f"own {bracket}", times=2)
@@ -168,7 +180,7 @@ def test_an_entry_that_filled_while_we_were_away_is_protected(
 ) -> None:
     engine = make(base, BOOKS)
     bracket = engine.submit().bracket_id
-    engine.wait("broker", f"submit {bracket}.entry")
+    engine.accepted(bracket)
     engine.host.stop()
     again = make(base, BOOKS)
     again.wait("broker", f"explain {bracket}.entry BUY 100")
