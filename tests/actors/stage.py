@@ -65,7 +65,7 @@ class Stage:
         """The living actor under test."""
         return self.host.instance(self.name)
 
-    def wait_for(self, condition: Any, deadline: float = 5.0) -> None:
+    def wait_for(self, condition: Any, deadline: float = 30.0) -> None:
         assert self.host.run_until(condition, deadline), "it did not happen in time"
 
     def say(self, who: str, message: Message) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from actors.host import EMBEDDED, ISOLATED, Host, ServiceSpec
 from messages.orders import CancelBracket, FlattenBracket, ModifyBracket, OrderCanceled
 from messages.risk import SubmitIntent
 from messages.settings import load_settings
+from storage.reader import Reader
 from tests import builders
 from tests.actors.standins import Fire, Holds, KillBracket, VenueSays, heard
 
@@ -25,6 +27,7 @@ SERVICES = (
     ServiceSpec(name="control", actor="tests.actors.standins.Control"),
 )
 
+PATIENCE_S = 30.0
 BOOKS = (*SERVICES[:2], ServiceSpec(name="position", actor="actors.position.Position"), *SERVICES[2:])
 
 
@@ -33,16 +36,26 @@ class Engine:
         self.folder = folder
         self.host = Host(load_settings(None, {"system": {"state_dir": str(folder)}}), base=base)
         self.host.start(services)
-        assert self.host.run_until(lambda: self.host.started is not None, 10)
+        assert self.host.run_until(lambda: self.host.started is not None, PATIENCE_S)
 
     def submit(self, **changes: Any) -> Any:
-        return self.host.ask(SubmitIntent(intent=builders.intent(**changes)), "router", timeout=10)
+        return self.host.ask(SubmitIntent(intent=builders.intent(**changes)), "router", timeout=PATIENCE_S)
 
     def wait(self, name: str, line: str, times: int = 1) -> None:
         def seen() -> bool:
             return sum(found.startswith(line) for found in heard(self.folder, name)) >= times
 
-        assert self.host.run_until(seen, 10), f"{line!r} x{times} not in {heard(self.folder, name)}"
+        assert self.host.run_until(seen, PATIENCE_S), f"{line!r} x{times} not in {heard(self.folder, name)}"
+
+    def accepted(self, bracket: str) -> None:
+        """Wait until the ledger has it on the disk that the venue accepted the entry."""
+        self.wait("broker", f"submit {bracket}.entry")
+
+        def kept() -> bool:
+            with closing(Reader(self.host.settings.database_url)) as reader:
+                return any(event.type == "OrderAccepted" for event in reader.events_after(0))
+
+        assert self.host.run_until(kept, PATIENCE_S), "the acceptance was not recorded"
 
     def venue(self, event: Any) -> None:
         self.host.tell(VenueSays(event=event), "broker")
@@ -131,10 +144,10 @@ def test_verbs_reach_their_bracket_and_are_answered_once(base: str, make: Callab
     bracket = engine.submit().bracket_id
     engine.wait("broker", f"submit {bracket}.entry")
     verb = FlattenBracket(bracket_id=bracket, command_id="c1", correlation="c1")
-    assert engine.host.ask(verb, "router", timeout=10).accepted
+    assert engine.host.ask(verb, "router", timeout=PATIENCE_S).accepted
     engine.wait("broker", f"cancel {bracket}.entry")
     unknown = CancelBracket(bracket_id="B999-none", command_id="c2", correlation="c2")
-    answer = engine.host.ask(unknown, "router", timeout=10)
+    answer = engine.host.ask(unknown, "router", timeout=PATIENCE_S)
     assert (answer.accepted, answer.code) == (False, "unknown_bracket")
 
 
@@ -150,7 +163,7 @@ def test_a_bad_intent_is_refused_by_name_as_a_message_too(make: Callable[[str], 
 def test_the_engine_comes_back_with_its_brackets(base: str, make: Callable[[str], Engine]) -> None:
     engine = make(base)
     bracket = engine.submit().bracket_id
-    engine.wait("broker", f"submit {bracket}.entry")
+    engine.accepted(bracket)
     engine.host.stop()
     again = make(base)
     again.wait("broker", f"own {bracket}", times=2)
@@ -167,7 +180,7 @@ def test_an_entry_that_filled_while_we_were_away_is_protected(
 ) -> None:
     engine = make(base, BOOKS)
     bracket = engine.submit().bracket_id
-    engine.wait("broker", f"submit {bracket}.entry")
+    engine.accepted(bracket)
     engine.host.stop()
     again = make(base, BOOKS)
     again.wait("broker", f"explain {bracket}.entry BUY 100")
@@ -212,7 +225,7 @@ def test_a_modification_is_held_to_the_limits_of_a_new_order(
     bracket = engine.submit().bracket_id
     engine.wait("broker", f"submit {bracket}.entry")
     verb = ModifyBracket(bracket_id=bracket, command_id="m1", correlation="m1", **changes)
-    answer = engine.host.ask(verb, "router", timeout=10)
+    answer = engine.host.ask(verb, "router", timeout=PATIENCE_S)
     assert not answer.accepted
     assert said in answer.sentence
     assert not [line for line in heard(engine.folder, "broker") if line.startswith("amend")]
@@ -223,5 +236,5 @@ def test_a_sale_of_what_is_held_cannot_be_made_larger(make: Callable[[str], Engi
     bracket = engine.submit(side="SELL", shape="single").bracket_id
     engine.wait("broker", f"submit {bracket}.entry")
     verb = ModifyBracket(bracket_id=bracket, command_id="m1", correlation="m1", quantity=Decimal(101))
-    answer = engine.host.ask(verb, "router", timeout=10)
+    answer = engine.host.ask(verb, "router", timeout=PATIENCE_S)
     assert (answer.accepted, answer.code) == (False, "claim")

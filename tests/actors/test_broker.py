@@ -43,7 +43,7 @@ class Engine:
         self.owner = self.host.address_of("owner")
 
     def until(self, condition, what: str) -> None:
-        if not self.host.run_until(condition, 15.0):
+        if not self.host.run_until(condition, 45.0):
             heard = {name: self.heard(name)[-5:] for name in ("owner", "control")}
             raise AssertionError(f"waited in vain for {what}; last heard: {heard}")
 
@@ -114,7 +114,7 @@ def test_a_broker_that_fails_is_rebuilt_and_nothing_is_sent_twice(engine):
 
 def test_the_broker_describes_itself_in_plain_data(engine):
     engine.await_kind("router", "GateOpened")
-    answer = engine.host.ask(DescribeService(correlation="x"), "broker")
+    answer = engine.host.ask(DescribeService(correlation="x"), "broker", timeout=45.0)
     assert isinstance(answer, ServiceDescribed)
     assert answer.facts["ready"] is True
     assert answer.facts["account"] == ACCOUNT

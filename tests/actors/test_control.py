@@ -28,7 +28,7 @@ from messages.ledger import EventsCommitted, LedgerFailed
 from messages.orders import GateClosed, GateOpened
 from messages.session import AlertRaised
 from messages.supervision import ServiceSpec
-from tests.web.fakes import EngineThread, intent, make_settings, row
+from tests.web.fakes import PATIENCE_S, EngineThread, intent, make_settings, row
 
 pytestmark = pytest.mark.integration
 
@@ -38,7 +38,7 @@ class Peer:
 
     def __init__(self, path) -> None:
         self.wire = socket.socket(socket.AF_UNIX)
-        self.wire.settimeout(5)
+        self.wire.settimeout(PATIENCE_S)
         self.wire.connect(str(path))
         self._splitter = Splitter()
         self._heard = []
@@ -151,7 +151,7 @@ def test_status_gathers_what_every_service_says(peer):
 
 
 def test_status_names_the_services_that_do_not_answer(tmp_path, monkeypatch):
-    monkeypatch.setattr(control, "DESCRIBE_SECONDS", 0.1)
+    monkeypatch.setattr(control, "DESCRIBE_SECONDS", 0.5)
     monkeypatch.setattr(control, "SERVICES", (*control.SERVICES, "nobody"))
     engine = EngineThread(make_settings(tmp_path))
     try:
@@ -227,12 +227,14 @@ def test_the_same_holds_in_the_isolated_base(tmp_path):
             ServiceSpec(name="router", actor="tests.web.fakes.AnsweringRouter"),
             ServiceSpec(name="control", actor="actors.control.Control"),
         ])  # fmt: skip
-        assert host.run_until(lambda: host.started is not None, 20)
+        assert host.run_until(lambda: host.started is not None, PATIENCE_S)
         peer = Peer(tmp_path / "engine.sock")
-        began = time.monotonic()
-        answers = [peer.submit(number, signal_id=f"s{number}") for number in range(5)]
-        assert [answer.accepted for answer in answers] == [True] * 5
-        assert time.monotonic() - began < 5
+        took = []
+        for number in range(5):
+            began = time.monotonic()
+            assert peer.submit(number, signal_id=f"s{number}").accepted
+            took.append(time.monotonic() - began)
+        assert min(took) < 0.5, "an answer waits for no timer"
         peer.wire.close()
     finally:
         host.stop()

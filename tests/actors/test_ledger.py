@@ -50,7 +50,7 @@ class Engine:
         self.url = settings.database_url
         self.host = Host(settings, base=base)
         self.host.start(SERVICES)
-        assert self.host.run_until(lambda: self.host.started is not None, 20), "the services did not start"
+        assert self.host.run_until(lambda: self.host.started is not None, 45), "the services did not start"
 
     def say(self, *messages: Message) -> None:
         self.host.tell(Say(messages=messages), "router")
@@ -62,7 +62,7 @@ class Engine:
         return [event for event in found if kind is None or event["type"] == kind]
 
     def wait(self, condition: Callable[[], Any], what: str) -> None:
-        came = self.host.run_until(lambda: bool(condition()), 20)
+        came = self.host.run_until(lambda: bool(condition()), 45)
         assert came, f"{what}; heard {self.heard()} {self.heard(by='control')}"
 
     def events(self) -> list[str]:

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from actors.host import EMBEDDED, ISOLATED, Host, ServiceSpec
+from messages.base import Message
 from tests.contract.toys import ToySettings
 
 FOREMAN = (ServiceSpec(name="foreman", actor="tests.contract.toys.Foreman"),)
+DEADLINE_S = 30.0
+"""For what comes within milliseconds on a machine with nothing else to do."""
 
 
 class Engine:
@@ -22,7 +25,7 @@ class Engine:
         self.folder = folder
         self.host = Host(ToySettings(state_dir=str(folder)), base=base, **options)
         self.host.start(services)
-        assert self.host.run_until(lambda: self.host.started is not None), "the services did not start within 5 s"
+        self.until(lambda: self.host.started is not None, "the start of the services")
 
     @property
     def isolated(self) -> bool:
@@ -32,17 +35,25 @@ class Engine:
         path = self.folder / "witness"
         return path.read_text().splitlines() if path.exists() else []
 
-    def wait_for(self, line: str, times: int = 1, deadline: float = 5.0) -> None:
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Turn the host until the condition holds."""
+        assert self.host.run_until(condition, DEADLINE_S), f"{what} did not come within {DEADLINE_S} s"
+
+    def wait_for(self, line: str, times: int = 1) -> None:
         """Turn the host until the line has been written so many times."""
-        found = self.host.run_until(lambda: self.lines().count(line) >= times, deadline)
+        found = self.host.run_until(lambda: self.lines().count(line) >= times, DEADLINE_S)
         assert found, f"{line!r} was not written {times} times; the lines are {self.lines()}"
+
+    def ask(self, message: Message, to: str | None = None) -> Any:
+        """Ask an actor and return its answer."""
+        return self.host.ask(message, to, timeout=DEADLINE_S)
 
     def settle(self) -> None:
         """Let everything that was said so far arrive: a question is answered after what was said before it."""
         from tests.contract.toys import WhoAreYou
 
         for _ in range(2):
-            self.host.ask(WhoAreYou(), "foreman")
+            assert self.ask(WhoAreYou(), "foreman") is not None
 
 
 @pytest.fixture(params=[EMBEDDED, ISOLATED], ids=["embedded", "isolated"])

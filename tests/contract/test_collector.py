@@ -49,7 +49,7 @@ def test_the_host_calms_it_when_the_engine_runs_not_when_a_test_turns_it(collect
     before = gc.get_threshold()
     host = Host(ToySettings(state_dir=str(tmp_path)), base=EMBEDDED)
     host.start()
-    assert host.run_until(lambda: host.started is not None)
+    assert host.run_until(lambda: host.started is not None, 30)
     assert gc.get_threshold() == before
     host.tell(StopActor(reason="enough"))
     assert host.run() == 0

@@ -68,14 +68,14 @@ class Court:
         self.settle()
 
     def cycle(self, count: int) -> float:
-        """Create, fail and bury `count` children; return seconds a cycle."""
-        begun = time.perf_counter()
+        """Create, fail and bury `count` children; return seconds of this thread's CPU a cycle."""
+        begun = time.thread_time()
         for n in range(count):
             address = self.crowd.create_child(Brief, f"brief-{n}")
             self.crowd.tell(address, Crash())
             self.crowd._flush()
             self.settle()
-        return (time.perf_counter() - begun) / count
+        return (time.thread_time() - begun) / count
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def court(tmp_path):
 
     host = Host(ToySettings(state_dir=str(tmp_path)), base=EMBEDDED)
     host.start(root_class=Crowd, spec=())
-    host.run_until(lambda: host.instance().settings is not None)
+    assert host.run_until(lambda: host.instance().settings is not None, 30)
     logger.remove()  # ten thousand tracebacks are not what is measured
     yield Court(host)
     host._engine.close()
@@ -125,10 +125,10 @@ def test_a_death_among_ten_thousand_siblings_costs_what_it_costs_among_none(cour
 
 def test_a_message_costs_the_same_with_ten_thousand_timers_pending(court: Court) -> None:
     def rally() -> float:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         court.host._engine.enqueue(court.host.root, Ball(left=2_000))
         court.settle()
-        return (time.perf_counter() - begun) / 2_000
+        return (time.thread_time() - begun) / 2_000
 
     without = best_of(5, rally)
     for n in range(10_000):
@@ -142,7 +142,7 @@ def test_timers_ring_in_the_order_in_which_they_are_due(court: Court) -> None:
     court.crowd.on_timer = rung.append  # type: ignore[method-assign]
     for key, seconds in (("c", 0.03), ("a", 0.01), ("d", 0.03), ("b", 0.02)):
         court.crowd.start_timer(key, seconds)
-    assert court.host.run_until(lambda: len(rung) == 4)
+    assert court.host.run_until(lambda: len(rung) == 4, 30)
     assert rung == ["a", "b", "c", "d"]
 
 

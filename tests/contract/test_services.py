@@ -55,7 +55,7 @@ def test_the_engine_ends_with_a_sentence_when_a_vital_service_crashes_too_often(
     for time in range(1, 5):
         engine.wait_for(f"router {DIRECTORY}", times=time)
         engine.host.tell(Do(what="fail"), "router")
-    assert engine.host.run_until(lambda: engine.host.ended is not None)
+    engine.until(lambda: engine.host.ended is not None, "the end of the engine")
     assert engine.host.ended.code == EXIT_SOFTWARE
     assert engine.host.ended.reason.startswith("service router was restarted 3 times within 60 s")
     assert engine.host.run() == EXIT_SOFTWARE
@@ -67,7 +67,7 @@ def test_the_engine_goes_on_without_a_service_that_is_not_vital(base, make_engin
         engine.wait_for(f"risk {DIRECTORY}", times=time)
         engine.host.tell(Do(what="fail"), "risk")
     engine.wait_for("router directory ledger,router", times=4)
-    assert isinstance(engine.host.ask(WhoAreYou(), "router"), Message)
+    assert isinstance(engine.ask(WhoAreYou(), "router"), Message)
     engine.host.tell(supervision.RestartActor(name="risk"))
     engine.wait_for(f"risk {DIRECTORY}", times=5)
 

@@ -88,11 +88,11 @@ class Toy(SupervisedActor):
 
 
 class Foreman(Toy):
-    """A supervisor that rebuilds what fails, and hurries."""
+    """A supervisor that rebuilds what fails; it asks often, and has the patience that a busy machine needs."""
 
     heartbeat_seconds = 0.05
-    heartbeat_deadline_seconds = 0.5
-    exit_deadline_seconds = 0.3
+    heartbeat_deadline_seconds = 10.0
+    exit_deadline_seconds = 10.0
 
     def receiveMsg_Hire(self, message: Hire, sender: ActorAddress) -> None:
         self.create_child(message.kind, message.name)
@@ -133,6 +133,13 @@ class Foreman(Toy):
 
     def on_child_stopped(self, name: str) -> None:
         self.note(f"stopped {name}")
+
+
+class Hasty(Foreman):
+    """A supervisor that does not wait for long: for tests of children that hang."""
+
+    heartbeat_deadline_seconds = 1.0
+    exit_deadline_seconds = 0.3
 
 
 class Worker(Toy):

@@ -18,7 +18,7 @@ import ib_insync
 
 from actors.venue.simulator.journal import executions, final_orders, placements, positions, read_journal
 from actors.web.client import Bracketeer
-from tests.e2e.engines import Process, Service, wait_for
+from tests.e2e.engines import PATIENCE_S, Process, Service, wait_for
 from tests.e2e.flood import intent
 from tests.e2e.link import Link, Loss, Rule
 
@@ -137,11 +137,11 @@ class Stage(Service):
         with Bracketeer.of_state(self.state) as client:
             return client.bracket(bracket_id)
 
-    def until(self, condition: Callable[[list[dict[str, Any]]], Any], what: str, seconds: float = 20) -> Any:
+    def until(self, condition: Callable[[list[dict[str, Any]]], Any], what: str, seconds: float = PATIENCE_S) -> Any:
         """Wait for something in the gateway's journal."""
         return wait_for(lambda: condition(read_journal(self.journal)), seconds, what)
 
-    def until_over(self, bracket_id: str, seconds: float = 20) -> dict[str, Any]:
+    def until_over(self, bracket_id: str, seconds: float = PATIENCE_S) -> dict[str, Any]:
         """Wait until the engine says that the bracket is over; return its story."""
         try:
             return wait_for(lambda: (s := self.story(bracket_id))["phase"] in OVER and s, seconds, "the end")
@@ -155,12 +155,12 @@ class Stage(Service):
 
 async def _place_marker(port: int, name: str) -> None:
     ib = ib_insync.IB()
-    await ib.connectAsync("127.0.0.1", port, clientId=700 + int(name[-1]), timeout=10)
+    await ib.connectAsync("127.0.0.1", port, clientId=700 + int(name[-1]), timeout=PATIENCE_S)
     try:
         contract = ib_insync.Stock("MSFT", "SMART", "USD", conId=272093)
         order = ib_insync.LimitOrder("BUY", 1, 1.0, orderRef=name, tif="DAY", account="DU1000001")
         trade = ib.placeOrder(contract, order)
-        for _ in range(1000):
+        for _ in range(int(PATIENCE_S * 100)):
             if trade.orderStatus.status == "Submitted":
                 return
             await asyncio.sleep(0.01)
@@ -256,7 +256,7 @@ def crash(
             bracket_id = stage.submit(what)
             if cue_first:
                 stage.cue("cue-1")
-        if not stage.link.caught.wait(patience or 20) and not patience:
+        if not stage.link.caught.wait(patience or PATIENCE_S) and not patience:
             raise AssertionError("the frame never came\n" + told(stage, bracket_id))
         stage.kill()
         stage.restart()
@@ -268,7 +268,7 @@ def crash(
     if not trail:
         stage.cue("cue-2")  # whatever was left working would trade now
     try:
-        wait_for(lambda: not misbooked(stage, bracket_id), 5)
+        wait_for(lambda: not misbooked(stage, bracket_id))
     except AssertionError:
         raise AssertionError(f"{misbooked(stage, bracket_id)}\n{told(stage, bracket_id)}") from None
     return bracket_id, judge(stage.journal)

@@ -20,6 +20,8 @@ from actors.venue.simulator.journal_checks import violations
 ROOT = Path(__file__).resolve().parents[2]
 RUN = str(ROOT / "run.py")
 MARK = "BRACKETEER_TEST_MARK"
+PATIENCE_S = 45.0
+"""How long a test waits for what comes at once: on a machine that is busy with other things, not on a quiet one."""
 
 
 def environment(mark: str) -> dict[str, str]:
@@ -28,7 +30,7 @@ def environment(mark: str) -> dict[str, str]:
 
 
 def cli(
-    *arguments: str, mark: str = "", stdin: str | None = None, timeout: float = 60
+    *arguments: str, mark: str = "", stdin: str | None = None, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
@@ -50,7 +52,7 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 20.0, what: str = "the condition") -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_S, what: str = "the condition") -> Any:
     """Return the first true value of a condition; fail after a deadline."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -72,7 +74,7 @@ class Process:
         self._rest = b""
         self._lines: list[bytes] = []
 
-    def event(self, name: str, seconds: float = 30.0) -> dict[str, Any]:
+    def event(self, name: str, seconds: float = PATIENCE_S) -> dict[str, Any]:
         """Return the next JSON line that tells this event."""
         assert self.popen.stdout is not None
         deadline = time.monotonic() + seconds
@@ -90,12 +92,12 @@ class Process:
                 self._lines += [line for line in lines if line.startswith(b"{")]
         raise AssertionError(f"no {name!r} within {seconds} s")
 
-    def end(self, number: int = signal.SIGTERM, seconds: float = 20.0) -> int:
+    def end(self, number: int = signal.SIGTERM, seconds: float = PATIENCE_S) -> int:
         """Send a signal, and return the exit code once nothing that it started is left."""
         if self.popen.poll() is None:
             self.popen.send_signal(number)
         code = self.popen.wait(seconds)
-        wait_for(lambda: not marked(self.mark), 10, f"the end of {marked(self.mark)}")
+        wait_for(lambda: not marked(self.mark), what=f"the end of {marked(self.mark)}")
         for stream in (self.popen.stdout, self.popen.stderr):
             assert stream is not None
             stream.close()
@@ -122,7 +124,7 @@ class Service:
             self.stop()
             raise
 
-    def start(self, seconds: float = 30.0) -> dict[str, Any]:
+    def start(self, seconds: float = PATIENCE_S) -> dict[str, Any]:
         """Start the engine and wait until it is ready."""
         self.engine = Process("start", "--gateway", f"127.0.0.1:{self.port}", "--state", self.state, "--http",
                               "127.0.0.1:0", "--json", *self.options)  # fmt: skip

@@ -68,7 +68,7 @@ def over_http(state: str, intents: Sequence[dict[str, Any]], threads: int = 8) -
     failures: list[BaseException] = []
 
     def send(share: Sequence[dict[str, Any]]) -> None:
-        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=20)
+        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)
         try:
             for each in share:
                 connection.request("POST", "/v1/intents", json.dumps(each).encode(), headers)

@@ -71,8 +71,8 @@ def in_database(state: str) -> set[str]:
 
 
 def times_placed(journal: Path) -> Counter[str]:
-    """Return how often each orderRef reached the gateway as a new order."""
-    return Counter(line["orderRef"] for line in placements(read_journal(journal)))
+    """Return how often each row `<bracket>.<leg>` reached the gateway as a new order, under whatever number."""
+    return Counter(".".join(line["orderRef"].split(".")[:2]) for line in placements(read_journal(journal)))
 
 
 def kill_once(service: Service, intents: list[dict[str, Any]], http: bool = False, complete: bool = True) -> Round:

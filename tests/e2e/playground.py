@@ -7,9 +7,11 @@ or comes over HTTP. Whatever a test does to the market happens on the gateway's 
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from itertools import count
@@ -22,12 +24,13 @@ from actors.venue.simulator.desks.accounts import position_changed
 from actors.venue.simulator.exchange import Refusal
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.gateway import Gateway
-from actors.venue.simulator.journal import Journal, Line
+from actors.venue.simulator.journal import Journal, Line, select
 from actors.venue.simulator.orders import ExchangeRules, Order
 from actors.venue.simulator.server import GatewayServer
 from actors.venue.simulator.settings import DEFAULT_ACCOUNT, GatewaySettings
 from actors.web.client import Bracketeer
-from tests.e2e.engines import Process, wait_for
+from storage.reader import Reader
+from tests.e2e.engines import PATIENCE_S, Process, wait_for
 
 PENNY = Decimal("0.01")
 OVER = ("CLOSED", "DETACHED", "DENIED")
@@ -48,7 +51,7 @@ class Market:
         self._conids = count(900_001)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(PATIENCE_S)
 
     def _run(self) -> None:
         self._loop.run_until_complete(self.server.start())
@@ -57,9 +60,9 @@ class Market:
 
     def stop(self) -> None:
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop).result(10)
+            asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop).result(PATIENCE_S)
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
+            self._thread.join(PATIENCE_S)
             self._loop.close()
 
     @property
@@ -74,7 +77,7 @@ class Market:
             self.server.turn()
             return found
 
-        return asyncio.run_coroutine_threadsafe(now(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(now(), self._loop).result(PATIENCE_S)
 
     # -- what a test may do ------------------------------------------------------------------------------------
 
@@ -129,7 +132,7 @@ class Market:
             self.price(symbol, last)
             return until()
 
-        wait_for(again, 10, f"what {symbol} at {last} brings about")
+        wait_for(again, what=f"what {symbol} at {last} brings about")
 
     def live(self, pattern: str) -> list[Order]:
         """Return the live orders whose orderRef fits."""
@@ -143,7 +146,7 @@ class Market:
                        and (quantity is None or o.total == quantity)]  # fmt: skip
             return fitting[0] if fitting else None
 
-        order: Order = wait_for(found, 15, f"a live order {pattern} of {quantity}")
+        order: Order = wait_for(found, what=f"a live order {pattern} of {quantity}")
         return order
 
     def fill(self, pattern: str, quantity: Number | None = None, price: Number | None = None) -> None:
@@ -196,13 +199,17 @@ class Market:
         self.do(act)
 
     def go_away(self) -> None:
-        """Be unreachable: nobody is connected, nobody can connect."""
+        """Be unreachable: nobody is connected, nobody can connect. The port is kept, so that nobody else takes it."""
         self.do(lambda now: self.server._server.close() if self.server._server is not None else None)
+        self._kept = socket.socket()
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept.bind(("127.0.0.1", self.server.port))
         self.drop()
 
     def come_back(self) -> None:
         """Listen again where it listened before."""
-        asyncio.run_coroutine_threadsafe(self.server.start(self.server.port), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.server.start(self.server.port), self._loop).result(PATIENCE_S)
+        self._kept.close()
 
 
 class Playground:
@@ -243,14 +250,19 @@ class Playground:
         """Return an instrument that no other test knows."""
         symbol = self.market.list(f"Q{next(self._numbers):03}", last, position)
         if position:
-            wait_for(lambda: self.net(symbol) == position, 10, f"the engine's knowledge of {position} {symbol}")
+            wait_for(lambda: self.net(symbol) == position, what=f"the engine's knowledge of {position} {symbol}")
         return symbol
+
+    def facts(self, service: str) -> dict[str, Any]:
+        """Return what a service says of itself: a status goes out without those who took longer than a second."""
+        said: dict[str, Any] = wait_for(lambda: self.client.status()["services"].get(service), what=service)
+        return said
 
     def net(self, symbol: str) -> int:
         """Return what risk takes the account's position to be."""
         contract = self.market.gateway.contracts.named(symbol)
         assert contract is not None
-        facts = self.client.status()["services"]["risk"]
+        facts = self.facts("risk")
         assert "net" in facts, facts          # too large for one answer: then split the module
         nets = {row["conid"]: row["quantity"] for row in facts["net"]}
         return int(Decimal(nets.get(contract.con_id, 0)))
@@ -271,6 +283,23 @@ class Playground:
     def story(self, bracket_id: str) -> dict[str, Any]:
         return self.client.bracket(bracket_id)
 
+    def events(self) -> list[dict[str, Any]]:
+        """Return what the stream tells from its beginning to what is committed by now, alerts between them."""
+        with closing(Reader(f"sqlite:///{self.state}/bracketeer.db")) as reader:
+            last = reader.last_seq()
+        told: list[dict[str, Any]] = []
+        with closing(self.client.events(timeout_s=PATIENCE_S)) as stream:
+            while not told or (told[-1]["seq"] or 0) < last:
+                told.append(next(stream))
+        return told
+
+    def reconnect(self) -> None:
+        """Cut the engine's connection, and wait until it has found the gateway again and taken the next picture."""
+        before = len(select(self.lines, "connect"))
+        self.market.drop()
+        wait_for(lambda: len(select(self.lines, "connect")) > before, what="another session")
+        wait_for(lambda: self.client.status()["ready"], what="the next picture")
+
     def rows(self, bracket_id: str) -> dict[str, dict[str, Any]]:
         """Return the rows of a bracket by leg, with every column."""
         return {row["leg"]: row for row in self.story(bracket_id)["orders"]}
@@ -288,7 +317,7 @@ class Playground:
             return all(seen.get(leg) == status for leg, status in wanted.items())
 
         try:
-            wait_for(there, 15)
+            wait_for(there)
         except AssertionError:
             raise AssertionError(f"{bracket_id}: {seen}, wanted {wanted}; {self.tail()}") from None
         return self.rows(bracket_id)
@@ -296,7 +325,7 @@ class Playground:
     def await_phase(self, bracket_id: str, phase: str = "CLOSED") -> dict[str, Any]:
         """Wait until the bracket is in a phase and return its story."""
         try:
-            wait_for(lambda: self.story(bracket_id)["phase"] == phase, 15)
+            wait_for(lambda: self.story(bracket_id)["phase"] == phase)
         except AssertionError:
             story = self.story(bracket_id)
             raise AssertionError(f"{bracket_id} is {story['phase']}: {story['reason']}; {self.tail()}") from None
@@ -317,5 +346,5 @@ class Playground:
 
 def armed(ground: Playground) -> dict[str, Any]:
     """Return what the market-data actor says of each instrument that somebody watches."""
-    instruments = ground.client.status()["services"]["market_data"]["instruments"]
+    instruments = ground.facts("market_data")["instruments"]
     return {name: facts for name, facts in instruments.items() if facts["armed"]}

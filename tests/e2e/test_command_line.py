@@ -3,11 +3,13 @@
 import json
 import os
 import random
+import select
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -18,7 +20,7 @@ from actors.cli.show import NINE
 from actors.venue.simulator.journal import placements, read_journal
 from actors.web.client import Bracketeer
 from storage.reader import Reader
-from tests.e2e.engines import ROOT, RUN, Process, Service, cli, environment, marked, wait_for
+from tests.e2e.engines import PATIENCE_S, ROOT, RUN, Process, Service, cli, environment, marked, wait_for
 from tests.storage import postgres
 
 pytestmark = pytest.mark.integration
@@ -211,8 +213,7 @@ def test_verbs_end_a_bracket_and_are_refused_when_it_is_over(service):
     bracket_id = submitted(service)
     wait_for(lambda: row(service, bracket_id, "entry")["state"] == "PLACED")
     assert service.json("modify", bracket_id, "--limit", "89", "--target", "121")["bracket_id"] == bracket_id
-    wait_for(lambda: row(service, bracket_id, "entry")["price"] == "89")
-    assert row(service, bracket_id, "target")["price"] == "121"
+    wait_for(lambda: [row(service, bracket_id, leg)["price"] for leg in ("entry", "target")] == ["89", "121"])
     assert service.json("cancel", bracket_id)["bracket_id"] == bracket_id
     wait_for(lambda: service.json("bracket", bracket_id)["phase"] == "CLOSED")
     over = service.cli("flatten", bracket_id)
@@ -294,11 +295,12 @@ def test_status_is_watched_until_ctrl_c(service):
         stderr=subprocess.PIPE, cwd="/",
     )  # fmt: skip
     os.close(follower)
-    shown = b""
+    shown, deadline = b"", time.monotonic() + PATIENCE_S
     while b"orders can be sent" not in shown:
+        assert select.select([leader], [], [], max(0.0, deadline - time.monotonic()))[0], shown
         shown += os.read(leader, 65_536)
     watching.send_signal(signal.SIGINT)
-    assert watching.wait(10) == 130
+    assert watching.wait(PATIENCE_S) == 130
     assert b"Traceback" not in watching.stderr.read()
     watching.stderr.close()
     os.close(leader)
@@ -361,7 +363,7 @@ def test_an_http_process_that_dies_is_started_again(tmp_path):
             pid for pid in marked(service.engine.mark) if b"actors.web" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
         os.kill(web, signal.SIGKILL)
-        wait_for(lambda: service.cli("status").returncode == 0 and web not in marked(service.engine.mark))
+        wait_for(lambda: web not in marked(service.engine.mark) and service.cli("status").returncode == 0)
         submitted(service)
     finally:
         service.stop()
@@ -372,13 +374,13 @@ def test_the_example_of_the_client_runs_as_it_stands(tmp_path):
     try:
         script = dedent(Bracketeer.__doc__.split("::", 1)[1].split("Events are dicts")[0])
         done = subprocess.run(
-            [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120,
             env={**environment("script"), "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1].endswith("BracketMoved")
-        (position,) = service.json("status")["positions"]
-        assert (position["quantity"], position["realized_pnl"]) == ("0", "1000")
+        wait_for(lambda: [(held["quantity"], held["realized_pnl"]) for held in service.json("status")["positions"]]
+                 == [("0", "1000")], what="the booked position")  # fmt: skip
     finally:
         service.stop()
 
@@ -390,7 +392,7 @@ def test_the_same_on_postgresql(tmp_path):
     try:
         with Bracketeer.of_state(service.state) as client:
             bracket_id = client.submit((ROOT / "docs/examples/bracket.json").read_bytes()).bracket_id
-            for event in client.events(timeout_s=20):
+            for event in client.events(timeout_s=PATIENCE_S):
                 if event["type"] == "BracketMoved" and event["payload"]["phase"] == "CLOSED":
                     break
             rows = {row["orderId"].split(".")[1]: row["status"] for row in client.orders(bracket_id)}

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.venue.simulator.journal import executions, placements, read_journal
+from actors.venue.simulator.journal import executions, placements, read_journal, select
 from actors.web.client import Bracketeer
 from tests.e2e.crash import BRACKET, PARTIAL, TARGET, TRAIL, TRAILED, Stage, crash, judge, told
-from tests.e2e.engines import wait_for
+from tests.e2e.engines import PATIENCE_S, wait_for
 from tests.e2e.flood import intent, over_socket
-from tests.e2e.kill import UNPACED, config
+from tests.e2e.kill import UNPACED, config, times_placed
 from tests.e2e.link import Loss, any_cancel, exit_number, frame_number, order_of
 
 pytestmark = pytest.mark.integration
@@ -65,18 +65,29 @@ def stage_of(folder: Path, scenario: str, *options: str) -> Iterator[Stage]:
         stage.stop()
 
 
+def watched(stage: Stage, feeds: int) -> int:
+    """Wait until every print of AAPL is sent to the engine, which asks for that once its trail is armed."""
+    return stage.until(lambda lines: (n := len(select(lines, "reqTickByTickData", "in"))) >= feeds and n, "the feed")
+
+
 def trail_goes_on_where_it_was_journalled(folder):
     """Killed at 108 with its stop at 106: the new one may not start again from the lower prices that it sees."""
-    with stage_of(folder, TRAIL) as stage:
+    climb = 'when = { placed = "cue-0", filled = "*.entry*", subscribed = "AAPL" }'
+    scenario = TRAIL.replace('when = { filled = "*.entry*", subscribed = "AAPL" }', climb)
+    assert climb in scenario
+    with stage_of(folder, scenario) as stage:
         bracket_id = stage.submit(TRAILED)
+        feeds = watched(stage, 1)
+        stage.cue("cue-0")
 
         def journalled():
             return any(event["type"] == "TrailMoved" and Decimal(event["payload"]["high_water"]) == 108
                        for event in stage.story(bracket_id)["events"])
 
-        wait_for(journalled, 20, "the high water of 108 in the ledger")
+        wait_for(journalled, what="the high water of 108 in the ledger")
         stage.kill()
         stage.restart()
+        watched(stage, feeds + 1)
         stage.cue("cue-1")
         story = stage.until_over(bracket_id)
         fired = [event["payload"] for event in story["events"] if event["type"] == "ExitTriggered"]
@@ -92,15 +103,16 @@ def half_of_the_entries_were_transmitted(loss, folder):
     with stage_of(folder, TARGET.split("[[step]]")[0], "--config", config(folder, UNPACED)) as stage:
         stage.link.lose(frame_number(21), loss)
         answers = over_socket(stage.state, [intent(f"half-{number}") for number in range(60)])
-        assert stage.link.caught.wait(20)
+        assert stage.link.caught.wait(PATIENCE_S)
         stage.kill()
         stage.until(lambda lines: len(placements(lines)) >= 20, "the twenty that went through")
         assert len(placements(read_journal(stage.journal))) == 20 or loss is Loss.UNANSWERED
         stage.restart()
         stage.until(lambda lines: len(placements(lines)) >= 60, "all sixty entries")
         assert judge(stage.journal).twice == []
+        # One that was noted as written and never arrived goes under its next number; whether that was noted is chance.
         wanted = {f"{answer.bracket_id}.entry" for answer in answers.values()}
-        assert {line["orderRef"] for line in placements(read_journal(stage.journal))} == wanted
+        assert times_placed(stage.journal) == dict.fromkeys(wanted, 1)
         assert len(wanted) == 60
 
 
@@ -135,9 +147,9 @@ def gateway_has_forgotten_everything(resting, folder):
         stage.kill_gateway(str(stage.journal.with_name("market.toml")))
         stage.link.mend()
         wanted = "CLOSED" if resting else "FROZEN"
-        wait_for(lambda: stage.story(bracket_id)["phase"] == wanted, 20, wanted)
+        wait_for(lambda: stage.story(bracket_id)["phase"] == wanted, what=wanted)
         with Bracketeer.of_state(stage.state) as client:
-            wait_for(lambda: client.ready() == "", 20, "a gate that is open again")
+            wait_for(lambda: client.ready() == "", what="a gate that is open again")
         assert placements(read_journal(stage.journal)) == []
         events = stage.story(bracket_id)["events"]
         alerts = [event["payload"]["code"] for event in events if event["type"] == "AlertRaised"]

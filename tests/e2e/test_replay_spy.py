@@ -49,9 +49,9 @@ def replayed(folder: Path, ticks: Path, what: dict[str, Any], *market: str) -> t
         with Bracketeer.of_state(service.state) as client:
             bracket_id = client.submit(what).bracket_id
             wait_for(lambda: client.bracket(bracket_id)["phase"] == "CLOSED"
-                     or select(read_journal(service.journal), "replay_done"), 90, "the end of the trades")
-            wait_for(lambda: client.bracket(bracket_id)["phase"] == "CLOSED", 10, "the end of the bracket")
-            return (client.bracket(bracket_id), client.status()["services"]["market_data"],
+                     or select(read_journal(service.journal), "replay_done"), 120, "the end of the trades")
+            wait_for(lambda: client.bracket(bracket_id)["phase"] == "CLOSED", what="the end of the bracket")
+            return (client.bracket(bracket_id), wait_for(lambda: client.status()["services"].get("market_data")),
                     read_journal(service.journal))
     finally:
         service.stop()

@@ -145,7 +145,7 @@ def test_the_stop_cancels_the_target(ours):
     bracket = ours.entered(ours.symbol())
     ours.market.await_live(f"{bracket}.target*", 100)
     ours.market.fill(f"{bracket}.stop*", 30)
-    wait_for(lambda: cancels(ours.lines, f"{bracket}.target*"), 10, "the cancel of the target")
+    wait_for(lambda: cancels(ours.lines, f"{bracket}.target*"), what="the cancel of the target")
     ours.market.fill(f"{bracket}.stop*")
     ours.await_phase(bracket)
     assert ours.statuses(bracket) == {"entry": "filled", "target": "canceled", "stop": "filled"}
@@ -170,13 +170,13 @@ def test_a_race_is_recorded_and_taken_back_once(native, ours):
         bracket = each.entered(symbol)
         each.market.await_live(f"{bracket}.stop*")
         each.market.fill_both((f"{bracket}.target*", 110), (f"{bracket}.stop*", 95))
-        wait_for(lambda b=bracket, e=each: executions(e.lines, f"{b}.excess*"), 20, "the flattening order")
+        wait_for(lambda b=bracket, e=each: executions(e.lines, f"{b}.excess*"), what="the flattening order")
         each.await_phase(bracket)
         (flat,) = placements(each.lines, f"{bracket}.excess*")
         assert (flat["action"], flat["quantity"]) == ("BUY", "100")
         incidents = Reader(f"sqlite:///{each.state}/bracketeer.db").incidents()
         assert any(row["code"] == "oca_overfill" and row["bracket_id"] == bracket for row in incidents)
-        wait_for(lambda s=symbol, e=each: e.net(s) == 0, 10, "a flat position")
+        wait_for(lambda s=symbol, e=each: e.net(s) == 0, what="a flat position")
 
 
 # -- trailing ------------------------------------------------------------------------------------------------------
@@ -187,11 +187,11 @@ def test_a_trailing_stop_is_one_order_when_it_fires_and_none_before(native):
     symbol = native.symbol()
     bracket = native.entered(symbol, exits=[{"trailing_stop": {"amount": "2"}}])
     native.await_statuses(bracket, entry="filled")
-    wait_for(lambda: symbol in armed(native), 10, "an armed trail")
+    wait_for(lambda: symbol in armed(native), what="an armed trail")
     native.market.insist(symbol, 106, lambda: [t["stop"] for t in native.story(bracket)["trails"]] == ["104"])
     (trail,) = native.story(bracket)["trails"]
     assert trail["high_water"] == "106"
-    facts = native.client.status()["services"]["market_data"]["instruments"][symbol]
+    facts = native.facts("market_data")["instruments"][symbol]
     assert facts["mark"] == "106"
     native.market.prices(symbol, [f"{105 + n % 90 / 100:.2f}" for n in range(1_000)])
     assert placements(native.lines, f"{bracket}.trail*") == []
@@ -219,7 +219,7 @@ def test_every_kind_of_trail_goes_through_http_to_the_journal(native, trail, fir
     symbol = native.symbol()
     bracket = native.entered(symbol, exits=[{"trailing_stop": trail}])
     native.await_statuses(bracket, entry="filled")
-    wait_for(lambda: symbol in armed(native), 10, "a subscribed feed")
+    wait_for(lambda: symbol in armed(native), what="a subscribed feed")
     native.market.price(symbol, 100)
     if fires_at is None:
         native.market.insist(symbol, 97, lambda: armed(native)[symbol]["mark"] == "97")   # dormant: nothing fires

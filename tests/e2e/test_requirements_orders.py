@@ -33,14 +33,14 @@ pytestmark = [pytest.mark.integration, pytest.mark.compliance]
 def test_each_order_type_reaches_the_gateway_with_its_fields(native, fields, sent_as):
     """003.T.1-T.4, L.1."""
     bracket = native.submit(native.symbol(), shape="single", exits=..., **fields)
-    wait_for(lambda: order_by_ref(native.lines, f"{bracket}.entry"), 10, "the order")
+    wait_for(lambda: order_by_ref(native.lines, f"{bracket}.entry"), what="the order")
     (sent,) = placements(native.lines, f"{bracket}.*")
     assert (sent["type"], sent.get("lmtPrice"), sent.get("auxPrice")) == sent_as
     assert (sent["orderRef"], sent["account"]) == (f"{bracket}.entry", "DU1000001")
     if sent["type"] == "MKT":
         native.await_phase(bracket)
     else:
-        wait_for(lambda: native.rows(bracket)["entry"]["state"] == "PLACED", 10)
+        wait_for(lambda: native.rows(bracket)["entry"]["state"] == "PLACED")
         native.client.cancel(bracket)
         native.await_phase(bracket)
 
@@ -140,7 +140,7 @@ def test_a_position_may_be_closed_by_a_single_order_and_not_beyond(native, side,
     bracket = native.submit(symbol, shape="single", exits=..., side=side, limit_price=price)
     native.await_phase(bracket)
     assert placements(native.lines, f"{bracket}.*")[0]["action"] == ("SELL" if side == "SELL" else "BUY")
-    wait_for(lambda: native.net(symbol) == 0, 10, "a flat position")
+    wait_for(lambda: native.net(symbol) == 0, what="a flat position")
 
 
 # -- shapes --------------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_a_rule_transmits_once_at_the_first_tick_that_qualifies(native):
     when = {"instrument": symbol, "operator": ">=", "price": "105", "trigger_method": "last"}
     bracket = native.submit(symbol, order_type="MKT", limit_price=..., when=when, shape="single", exits=...,
                             valid_for="3600")  # fmt: skip
-    wait_for(lambda: symbol in armed(native), 10, "an armed rule")
+    wait_for(lambda: symbol in armed(native), what="an armed rule")
     native.market.insist(symbol, "104.99", lambda: armed(native)[symbol]["mark"] == "104.99")
     assert placements(native.lines, f"{bracket}.*") == []
     native.market.insist(symbol, "105", lambda: placements(native.lines, f"{bracket}.*"))
@@ -235,7 +235,7 @@ def test_a_held_exit_is_unknown_to_the_venue_until_its_price(native, leg, price,
     symbol = native.symbol()
     exits = [{"target": {"price": "110", "hold": "engine"}, "stop": {"price": "95", "hold": "engine"}}]
     bracket = native.entered(symbol, exits=exits)
-    wait_for(lambda: armed(native).get(symbol, {}).get("armed") == 2, 10, "two armed exits")
+    wait_for(lambda: armed(native).get(symbol, {}).get("armed") == 2, what="two armed exits")
     native.market.price(symbol, 101)
     assert len(placements(native.lines, f"{bracket}.*")) == 1
     native.market.insist(symbol, price, lambda: len(placements(native.lines, f"{bracket}.*")) > 1)
@@ -252,7 +252,7 @@ def test_a_safety_stop_rests_in_a_group_that_the_fired_exit_joins(native):
     bracket = native.entered(symbol, exits=[{"trailing_stop": {"amount": "2"}}], safety_stop={"price": "80"})
     safety = native.market.await_live(f"{bracket}.safety*", 100)
     assert safety.oca_group
-    wait_for(lambda: symbol in armed(native), 10, "an armed trail")
+    wait_for(lambda: symbol in armed(native), what="an armed trail")
     native.market.insist(symbol, 104, lambda: armed(native)[symbol]["mark"] == "104")
     native.market.insist(symbol, 102, lambda: placements(native.lines, f"{bracket}.trail*"))
     native.await_phase(bracket)

@@ -46,12 +46,12 @@ def test_an_entry_that_aged_is_denied_as_stale(ours):
     symbol = ours.symbol()
     ours.await_phase(ours.submit(symbol, time_in_force="IOC"))       # so that the instrument is known
     ours.market.go_away()
-    wait_for(lambda: not ours.client.status()["ready"], 10, "the loss to be noticed")
+    wait_for(lambda: not ours.client.status()["ready"], what="the loss to be noticed")
     stale = ours.submit(symbol, valid_for="0.5")
     fresh = ours.submit(symbol, valid_for="600")
     time.sleep(0.6)
     ours.market.come_back()
-    wait_for(lambda: ours.client.status()["ready"], 20, "the next picture")
+    wait_for(lambda: ours.client.status()["ready"], what="the next picture")
     story = ours.await_phase(stale)
     ours.market.await_live(f"{fresh}.entry")
     assert placements(ours.lines, f"{stale}.*") == []
@@ -95,10 +95,10 @@ def test_modify_before_and_after_the_fill(ours, native):
     """003.L.6, 001.E.13, issue point 3: on the same order id where the engine writes; as a new group where IB does."""
     for ground in (ours, native):
         bracket = ground.submit(ground.symbol())
-        wait_for(lambda g=ground, b=bracket: g.rows(b)["entry"]["state"] == "PLACED", 10)
+        wait_for(lambda g=ground, b=bracket: g.rows(b)["entry"]["state"] == "PLACED")
         ground.await_statuses(bracket, entry="transmitted")
         ground.client.modify(bracket, limit_price="99", quantity=50)
-        wait_for(lambda g=ground, b=bracket: modifies(g.lines, f"{b}.entry"), 10, "the amendment")
+        wait_for(lambda g=ground, b=bracket: modifies(g.lines, f"{b}.entry"), what="the amendment")
         (amended,) = modifies(ground.lines, f"{bracket}.entry")
         (sent,) = placements(ground.lines, f"{bracket}.entry")
         assert (amended["orderId"], amended["lmtPrice"], amended["quantity"]) == (sent["orderId"], "99", "50")
@@ -122,7 +122,7 @@ def test_an_exit_that_a_person_cancels_freezes_the_bracket_and_pages(native, our
         ground.market.cancel_by_hand(f"{bracket}.stop*")
         ground.await_phase(bracket, "FROZEN")
         placed = len(placements(ground.lines, f"{bracket}.*"))
-        alerts = [event for event in ground.client.events(timeout_s=0.5) if event["bracket_id"] == bracket
+        alerts = [event for event in ground.events() if event["bracket_id"] == bracket
                   and event["type"] in ("AlertRaised", "IncidentRecorded")]  # fmt: skip
         assert any(event["payload"].get("code") == "human_cancel" for event in alerts)
         assert len(placements(ground.lines, f"{bracket}.*")) == placed == 3
@@ -165,7 +165,7 @@ def test_each_later_fill_is_covered_by_a_group_of_its_own(native):
     for quantity, covered in ((40, 40), (35, 75), (25, 100)):
         native.market.fill(f"{bracket}.entry", quantity)
         for leg in ("stop", "target"):
-            wait_for(lambda leg=leg, n=covered: sum(o.total for o in native.market.live(f"{bracket}.{leg}*")) == n, 10)
+            wait_for(lambda leg=leg, n=covered: sum(o.total for o in native.market.live(f"{bracket}.{leg}*")) == n)
     rows = native.await_statuses(bracket, entry="filled", target="active", stop="active")
     assert {leg: row["quantity"] for leg, row in rows.items()} == {"entry": "100", "target": "100", "stop": "100"}
     groups: dict[str, int] = {}
@@ -257,7 +257,7 @@ def test_two_who_flatten_at_once_close_it_once(native, ours):
         ground.await_phase(bracket)
         (flat,) = placements(ground.lines, f"{bracket}.flat*")
         assert flat["quantity"] == "100"
-        wait_for(lambda g=ground, s=symbol: g.net(s) == 0, 10, "a flat position")
+        wait_for(lambda g=ground, s=symbol: g.net(s) == 0, what="a flat position")
 
 
 def test_held_exits_in_tranches_share_one_safety_stop(native):
@@ -266,13 +266,13 @@ def test_held_exits_in_tranches_share_one_safety_stop(native):
     exits = [{"quantity": "60", "trailing_stop": {"amount": "2"}},
              {"quantity": "40", "target": {"price": "112"}, "trailing_stop": {"amount": "4"}}]  # fmt: skip
     bracket = native.entered(symbol, exits=exits, safety_stop={"percent": "15"})
-    wait_for(lambda: sum(o.total for o in native.market.live(f"{bracket}.safety*")) == 100, 10, "the safety stop")
-    wait_for(lambda: armed(native).get(symbol, {}).get("armed") == 2, 10, "two armed trails")
+    wait_for(lambda: sum(o.total for o in native.market.live(f"{bracket}.safety*")) == 100, what="the safety stop")
+    wait_for(lambda: armed(native).get(symbol, {}).get("armed") == 2, what="two armed trails")
     native.market.insist(symbol, 104, lambda: armed(native)[symbol]["mark"] == "104")
     native.market.insist(symbol, 102, lambda: placements(native.lines, f"{bracket}.trail.*"))
-    wait_for(lambda: native.rows(bracket)["trail"]["status"] == "filled", 10)
+    wait_for(lambda: native.rows(bracket)["trail"]["status"] == "filled")
     assert native.net(symbol) == 40
-    wait_for(lambda: sum(o.total for o in native.market.live(f"{bracket}.safety*")) == 40, 10, "a safety stop of 40")
+    wait_for(lambda: sum(o.total for o in native.market.live(f"{bracket}.safety*")) == 40, what="a safety stop of 40")
     native.market.insist(symbol, 100, lambda: placements(native.lines, f"{bracket}.trail2*"))
     native.await_phase(bracket)
     assert native.net(symbol) == 0
@@ -287,7 +287,7 @@ def test_a_trail_that_fires_beside_resting_targets_of_two_lots_closes_what_they_
             ground.market.fill(f"{bracket}.entry", quantity)
             ground.market.await_live(f"{bracket}.target*")
             wait_for(lambda g=ground, b=bracket, n=covered: sum(o.total for o in g.market.live(f"{b}.target*")) == n)
-        wait_for(lambda g=ground, s=symbol: s in armed(g), 10, "an armed trail")
+        wait_for(lambda g=ground, s=symbol: s in armed(g), what="an armed trail")
         ground.market.fill(f"{bracket}.target*", 10)
         ground.market.insist(symbol, 106, lambda g=ground, s=symbol: armed(g)[s]["mark"] == "106")
         ground.market.insist(symbol, 104, lambda g=ground, b=bracket: placements(g.lines, f"{b}.trail*"))
@@ -298,7 +298,7 @@ def test_a_trail_that_fires_beside_resting_targets_of_two_lots_closes_what_they_
         if ground is native:
             targets = {line["ocaGroup"] for line in placements(ground.lines, f"{bracket}.target*")}
             assert {line["ocaGroup"] for line in fired} == targets
-        wait_for(lambda g=ground, s=symbol: g.net(s) == 0, 10, "a flat position")
+        wait_for(lambda g=ground, s=symbol: g.net(s) == 0, what="a flat position")
 
 
 def test_an_oco_that_is_cancelled_gives_back_what_it_has_not_closed(native, ours):
@@ -313,14 +313,14 @@ def test_an_oco_that_is_cancelled_gives_back_what_it_has_not_closed(native, ours
         ground.client.cancel(first)
         ground.await_phase(first)
         assert ground.market.live(f"{first}.*") == []
-        wait_for(lambda g=ground, s=symbol: g.net(s) == 70, 10, "70 that are left")
+        wait_for(lambda g=ground, s=symbol: g.net(s) == 70, what="70 that are left")
         with pytest.raises(Refused):
             ground.submit(symbol, quantity="71", **oco)
         second = ground.submit(symbol, quantity="70", **oco)
         ground.await_statuses(second, target="active", stop="active")
         ground.client.flatten(second)
         ground.await_phase(second)
-        wait_for(lambda g=ground, s=symbol: g.net(s) == 0, 10, "a flat position")
+        wait_for(lambda g=ground, s=symbol: g.net(s) == 0, what="a flat position")
 
 
 def test_a_short_position_is_covered_by_an_oco_of_buys(native):
@@ -332,7 +332,7 @@ def test_a_short_position_is_covered_by_an_oco_of_buys(native):
     native.market.price(symbol, 105)
     native.await_phase(bracket)
     assert native.statuses(bracket) == {"target": "canceled", "stop": "filled"}
-    wait_for(lambda: native.net(symbol) == 0, 10, "a flat position")
+    wait_for(lambda: native.net(symbol) == 0, what="a flat position")
 
 
 def test_what_filled_while_the_gateway_was_away_is_protected_when_it_is_back(native, ours):
@@ -341,13 +341,13 @@ def test_what_filled_while_the_gateway_was_away_is_protected_when_it_is_back(nat
         symbol, other = ground.symbol(), ground.symbol()
         bracket, trailing = ground.submit(symbol), ground.entered(other, exits=[{"trailing_stop": {"amount": "2"}}])
         ground.market.await_live(f"{bracket}.entry")
-        wait_for(lambda g=ground, s=other: s in armed(g), 10, "an armed trail")
+        wait_for(lambda g=ground, s=other: s in armed(g), what="an armed trail")
         ground.market.insist(other, 106, lambda g=ground, s=other: armed(g)[s]["mark"] == "106")
         ground.market.go_away()
-        wait_for(lambda g=ground: not g.client.status()["ready"], 10, "the loss to be noticed")
+        wait_for(lambda g=ground: not g.client.status()["ready"], what="the loss to be noticed")
         ground.market.fill(f"{bracket}.entry")
         ground.market.come_back()
-        wait_for(lambda g=ground: g.client.status()["ready"], 20, "the next picture")
+        wait_for(lambda g=ground: g.client.status()["ready"], what="the next picture")
         for leg in ("stop", "target"):
             ground.market.await_live(f"{bracket}.{leg}*", 100)
         ground.await_statuses(bracket, entry="filled", stop="active", target="active")

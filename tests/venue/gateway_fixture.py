@@ -41,7 +41,7 @@ from actors.venue.simulator.settings import DEFAULT_ACCOUNT, GatewaySettings
 from actors.venue.simulator.wire import FrameBuffer, encode, frame, split
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 START_NS = 1_760_000_000_000_000_000        # 2025-10-09 08:53:20 UTC
 NS = 1_000_000_000
 
@@ -158,7 +158,7 @@ def memory_gateway(**settings: Any) -> Gateway:
 
 def run(test: Callable[[], Any]) -> Any:
     """Run a coroutine function on a fresh event loop, with a deadline."""
-    return asyncio.run(asyncio.wait_for(test(), 30))
+    return asyncio.run(asyncio.wait_for(test(), 4 * DEADLINE_S))
 
 
 @asynccontextmanager

@@ -282,7 +282,7 @@ def test_trap_16_a_missing_end_of_completed_orders_is_done_without_and_said():
     with GatewayThread() as gateway:
         from tests.venue.driver import venue_settings
 
-        turned = Driver(venue_settings(gateway.port, request_timeout_s=0.3))
+        turned = Driver(venue_settings(gateway.port, request_timeout_s=0.6))
         turned.venue.ask_completed_orders = lambda: None
         turned.start()
         assert any(a.code == "no_end" for a in turned.heard(AlertRaised))
@@ -293,7 +293,7 @@ def test_trap_16_open_orders_that_never_end_are_asked_again_and_no_gate_opens():
     with GatewayThread() as gateway:
         from tests.venue.driver import venue_settings
 
-        turned = Driver(venue_settings(gateway.port, request_timeout_s=0.15))
+        turned = Driver(venue_settings(gateway.port, request_timeout_s=0.5))
         asked: list[int] = []
         real, turned.venue.ask_open_orders = turned.venue.ask_open_orders, lambda: asked.append(1)
         turned.session.start(turned.now())

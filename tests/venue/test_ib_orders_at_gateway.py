@@ -26,7 +26,7 @@ from messages.orders import (
     OrderUnknown,
     QueryOrder,
 )
-from tests.venue.driver import LIBRARIES, Driver, GatewayThread, driver, venue_settings
+from tests.venue.driver import DEADLINE_S, LIBRARIES, Driver, GatewayThread, driver, venue_settings
 
 pytestmark = pytest.mark.integration
 D = Decimal
@@ -414,16 +414,16 @@ def test_what_happens_in_1100_is_reconciled_after_1102(one):
 
 
 def test_a_silent_gateway_is_taken_for_a_lost_one():
-    with driver(heartbeat_s=0.2, request_timeout_s=0.3) as (turned, gateway):
+    with driver(heartbeat_s=0.5, request_timeout_s=0.5) as (turned, gateway):
         import threading
 
         release = threading.Event()
-        gateway._loop.call_soon_threadsafe(release.wait, 8)
+        gateway._loop.call_soon_threadsafe(release.wait, DEADLINE_S)
         try:
             assert "silent" in turned.await_one(GateClosed, "router").reason
         finally:
             release.set()
-        turned.until(lambda: len(turned.heard(GateOpened, "router")) == 2, "the gate to open again")
+        turned.until(lambda: len(turned.heard(GateOpened, "router")) >= 2, "the gate to open again")
 
 
 def test_a_used_client_id_is_retried_under_the_same_id():

@@ -222,7 +222,7 @@ def test_a_real_ib_insync_follows_in_lockstep(tmp_path):
                 spy = ib_insync.Stock("SPY", "SMART", "USD")
                 await ib.qualifyContractsAsync(spy)
                 seen = follow(ib, ib.reqTickByTickData(spy, "AllLast"))
-                await until(lambda: len(seen) == 2000, "all 2,000 prints", 25)
+                await until(lambda: len(seen) == 2000, "all 2,000 prints")
             assert [s[0] for s in seen] == [168 + n % 7 / 100 for n in range(2000)]
             assert [s[2] for s in seen] == [n % 5 == 0 for n in range(2000)]
         assert select(read_journal(journal), "replay_done")[0]["trades"] == 2000

@@ -55,7 +55,8 @@ def test_a_signal_ends_it_cleanly(how, tmp_path):
         read_until(sock, b"2158")
         process.send_signal(how)
         assert process.wait(DEADLINE_S) == 0
-        assert sock.recv(65536) == b""
+        while sock.recv(65536):     # what it had said before, to the end
+            pass
     messages = [line["msg"] for line in read_journal(journal)]
     assert messages[0] == "gateway_started"
     assert messages[-1] == "gateway_stopped"
@@ -95,7 +96,7 @@ def test_it_dies_with_its_parent(tmp_path):
     ({"scenario": "target", "replay": "x"}, "both are given"), ({"prot": 1}, "prot"), ({"accounts": []}, "account")])
 def test_settings_that_cannot_be_used_end_it_with_one_sentence(settings, said):
     done = subprocess.run([sys.executable, "-m", "actors.venue.simulator", json.dumps(settings)], cwd=ROOT,
-                          capture_output=True, text=True, timeout=30, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                          capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr

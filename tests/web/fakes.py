@@ -33,6 +33,8 @@ from storage.reader import StoredEvent
 TOKEN = "a-token-of-more-than-thirty-two-characters"
 DENIED_SYMBOL = "GOOGL"
 SILENT_SYMBOL = "TSLA"
+PATIENCE_S = 30.0
+"""How long a test waits for what comes at once on a machine with nothing else to do."""
 Row = tuple[int, str, "str | None", str, bytes, int]
 
 
@@ -91,7 +93,7 @@ class EngineThread:
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(PATIENCE_S)
 
     def say(self, to: str, message: Any) -> None:
         self._said.put((to, message))
@@ -106,8 +108,8 @@ class EngineThread:
         services.append(ServiceSpec(name="router", actor="tests.web.fakes.AnsweringRouter"))
         services.append(ServiceSpec(name="control", actor="actors.control.Control"))
         host.start(services)
-        host.run_until(lambda: host.started is not None, 10)
-        self._started.set()
+        if host.run_until(lambda: host.started is not None, PATIENCE_S):
+            self._started.set()
         while not self._over.is_set():
             while not self._said.empty():
                 to, message = self._said.get()
@@ -117,7 +119,7 @@ class EngineThread:
 
     def stop(self) -> None:
         self._over.set()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
 
 
 @dataclass
@@ -187,7 +189,7 @@ class WebThread:
 
     def stop(self) -> None:
         self.server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         self.socket.close()
 
 
@@ -201,7 +203,7 @@ class Stack:
     client: Bracketeer
     http: httpx.Client
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    def wait(self, condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
         deadline = threading.Event()
         for _ in range(int(seconds / 0.01)):
             if condition():

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from messages.orders import GateClosed, GateOpened
-from tests.web.fakes import TOKEN, intent
+from tests.web.fakes import PATIENCE_S, TOKEN, intent
 
 pytestmark = pytest.mark.integration
 AUTH = {"authorization": f"Bearer {TOKEN}"}
@@ -265,10 +265,10 @@ PAYLOADS = st.one_of(st.binary(max_size=60), JSON.map(lambda value: json.dumps(v
 
 
 @pytest.mark.compliance
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(PAYLOADS, min_size=5, max_size=5))
 def test_hostile_payloads_are_refused_and_nothing_falls(running, payloads):
-    connection = http.client.HTTPConnection("127.0.0.1", running.web.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", running.web.port, timeout=PATIENCE_S)
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     for payload in payloads:
         connection.request("POST", "/v1/intents", payload, headers)

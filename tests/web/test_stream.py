@@ -8,7 +8,7 @@ import pytest
 from actors.web import link, stream
 from actors.web.client import EngineGone
 from messages.session import AlertRaised
-from tests.web.fakes import row
+from tests.web.fakes import PATIENCE_S, row
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +27,7 @@ def take(events, count):
 
 def test_it_replays_and_goes_on_live(own):
     commit(own, *range(1, 1_301), tell=False)
-    events = own.client.events(after=100, timeout_s=5)
+    events = own.client.events(after=100, timeout_s=PATIENCE_S)
     assert take(events, 1_200) == list(range(101, 1_301))
     commit(own, 1_301, 1_302)
     assert take(events, 2) == [1_301, 1_302]
@@ -44,13 +44,13 @@ def test_there_is_no_gap_and_no_duplicate_while_it_is_being_written(own):
 
     writer = threading.Thread(target=write)
     writer.start()
-    seen = take(own.client.events(timeout_s=5), total)
+    seen = take(own.client.events(timeout_s=PATIENCE_S), total)
     writer.join()
     assert seen == list(range(1, total + 1))
 
 
 def test_a_row_that_was_told_of_before_it_can_be_read_comes_once(own):
-    events = own.client.events(timeout_s=5)
+    events = own.client.events(timeout_s=PATIENCE_S)
     commit(own, 1, tell=False)
     assert take(events, 1) == [1]
     own.engine.commit(row(2))  # a replica that lags: told, not yet readable
@@ -61,7 +61,7 @@ def test_a_row_that_was_told_of_before_it_can_be_read_comes_once(own):
 
 
 def test_a_payload_too_large_for_the_socket_is_read_from_the_database(own):
-    events = own.client.events(timeout_s=5)
+    events = own.client.events(timeout_s=PATIENCE_S)
     commit(own, 1, note="small")
     assert next(events)["payload"]["note"] == "small"
     commit(own, 2, note="x" * 70_000)
@@ -71,7 +71,7 @@ def test_a_payload_too_large_for_the_socket_is_read_from_the_database(own):
 
 def test_what_was_written_while_the_engine_was_away_comes_all_the_same(own, monkeypatch):
     monkeypatch.setattr(stream, "POLL_SECONDS", 0.05)
-    events = own.client.events(timeout_s=5)
+    events = own.client.events(timeout_s=PATIENCE_S)
     commit(own, 1)
     assert take(events, 1) == [1]
     own.engine.stop()
@@ -80,7 +80,7 @@ def test_what_was_written_while_the_engine_was_away_comes_all_the_same(own, monk
 
 
 def test_alerts_come_between_without_a_number(own):
-    events = own.client.events(timeout_s=5)
+    events = own.client.events(timeout_s=PATIENCE_S)
     commit(own, 1)
     assert take(events, 1) == [1]
     alert = AlertRaised(severity="page", code="x", sentence="look", bracket_id="B1", ts_ns=5)
@@ -91,7 +91,7 @@ def test_alerts_come_between_without_a_number(own):
 
 def test_a_listener_that_was_too_slow_reads_the_database_instead(own, monkeypatch):
     monkeypatch.setattr(link, "BACKLOG", 2)
-    events = own.client.events(timeout_s=5)
+    events = own.client.events(timeout_s=PATIENCE_S)
     commit(own, 1)
     assert take(events, 1) == [1]
     for seq in range(2, 400):
@@ -105,7 +105,7 @@ def test_a_client_that_does_not_read_disturbs_nobody(own):
 
     with connect(f"ws://127.0.0.1:{own.web.port}/v1/events", proxy=None, max_queue=1, close_timeout=0.1) as stuck:
         stuck.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        events = own.client.events(timeout_s=5)
+        events = own.client.events(timeout_s=PATIENCE_S)
         for start in range(1, 1_001, 50):
             commit(own, *range(start, start + 50), note="x" * 2_000)
         assert take(events, 1_000) == list(range(1, 1_001))
@@ -115,7 +115,7 @@ def test_a_client_that_does_not_read_disturbs_nobody(own):
 @pytest.mark.parametrize("after", ["-1", "x", "1.5", "", "9" * 30, "１"])
 def test_a_bad_start_is_refused(running, after):
     with pytest.raises(EngineGone):
-        next(running.client.events(after=after, timeout_s=1))
+        next(running.client.events(after=after, timeout_s=PATIENCE_S))
 
 
 @pytest.mark.compliance

@@ -33,7 +33,7 @@ class Bench:
 
     def connect(self) -> socket.socket:
         peer = socket.socket(socket.AF_UNIX)
-        peer.settimeout(2)
+        peer.settimeout(30)
         peer.connect(self.board.path)
         self.turn()
         return peer
