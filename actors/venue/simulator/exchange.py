@@ -55,8 +55,7 @@ class Exchange(Rolls):
             if not order.bound:
                 self._bind(order)
                 if self.rules.bind_resubmits:
-                    self._seq += 1
-                    order.seq = self._seq
+                    self._resubmit(order)
                 self._tell.order(order)
         return self._tell.take()
 
@@ -136,6 +135,17 @@ class Exchange(Rolls):
                 self._activate(order, now_ns)
         return self._tell.take()
 
+    def restarted(self, now_ns: int, rollback: int = 0) -> list[Report]:
+        """Do what a restart of the gateway does (ib-wire.md 11): what was not transmitted is lost, DAY orders of an
+        earlier day are over, GTC orders and ids live on; ids may be handed out again."""
+        self.drop_unsent()
+        self.roll_back_ids(rollback)
+        today = validation.local_date(now_ns)
+        for order in list(self.orders.values()):
+            if order.key in self.orders and order.tif == "DAY" and validation.local_date(order.placed_ns) < today:
+                self._end_cancelled(order, now_ns, "Expired", with_202=self.rules.expiry_202)
+        return self._tell.take()
+
     # market ----------------------------------------------------------------------------------------------------
 
     def market(self, con_id: int, now_ns: int) -> list[Report]:
@@ -167,10 +177,7 @@ class Exchange(Rolls):
             self._forget(replaces)
         self._seq += 1
         order.seq, order.placed_ns = self._seq, now_ns
-        self.orders[order.key] = order
-        self.families.join(order)
-        if order.oca_group:
-            self.groups.join(order)
+        self._enroll(order)
         if not order.transmit:
             return
         family = self.families.released_by(order, self.orders)
@@ -215,6 +222,14 @@ class Exchange(Rolls):
     def _bind(self, order: Order) -> None:
         order.order_id = -order.manual
         self._tell.bound(order)
+
+    def _resubmit(self, order: Order) -> None:
+        """Cancel and place anew at the exchange: the order stands behind all others now."""
+        works = order.key in self.book(order.contract.con_id).orders
+        self._forget(order)
+        self._seq += 1
+        order.seq = self._seq
+        self.readmit(order, works)
 
     def _activate(self, order: Order, now_ns: int) -> None:
         """Let an accepted order meet the market, unless it waits for its parent."""

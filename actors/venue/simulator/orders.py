@@ -29,7 +29,8 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
 
     `filled` and `cost` grow with each execution; `total - filled` is what remains. `extras` holds fields that the
     exchange only echoes (ib-wire.md 5.1). An order made by hand in TWS has `manual`, its number among its like: it
-    shows orderId 0 and client 0 until it is bound to client 0, then the negative of that number.
+    shows orderId 0 and client 0 until it is bound to client 0, then the negative of that number. `seq` and `retired`
+    number orders as they come and as they end.
     """
 
     client_id: int
@@ -73,6 +74,7 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     done_ns: int = 0
     done_text: str = ""
     commission: Decimal = ZERO
+    retired: int = 0
     manual: int = 0
     pending: Literal["", "accept", "cancel"] = ""
     """What the venue is still about: to accept this order, or to cancel it; `pending_ns` says when it is done."""

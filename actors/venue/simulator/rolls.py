@@ -63,6 +63,7 @@ class Rolls:
         self.noted: dict[Key, Order] | None = None
         """Every order that changed since somebody last looked; None while nobody does (persistence.py)."""
         self._seq = 0
+        self._retired = 0
         self._tell = Teller(self.rules, self._note)
 
     # what can be asked -----------------------------------------------------------------------------------------
@@ -117,7 +118,34 @@ class Rolls:
         for client_id, last in self.last_id.items():
             self.last_id[client_id] = max(0, last - ids)
 
+    # what comes back from a file ------------------------------------------------------------------------------
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return how many orders were ever taken, how many ended, and how many were made by hand."""
+        return self._seq, self._retired, self.manuals
+
+    def resume(self, seq: int, retired: int, manuals: int) -> None:
+        self._seq, self._retired, self.manuals = seq, retired, manuals
+
+    def readmit(self, order: Order, working: bool) -> None:
+        """Take back an order that another process had accepted, as it stood there."""
+        self._enroll(order)
+        self.timetable.enter(order)
+        if working:
+            self.book(order.contract.con_id).add(order)
+
+    def drop_unsent(self) -> None:
+        """Forget what a restart loses: orders that were not transmitted, or not accepted yet."""
+        for order in [o for o in self.orders.values() if not o.perm_id]:
+            self._forget(order)
+
     # inside ----------------------------------------------------------------------------------------------------
+
+    def _enroll(self, order: Order) -> None:
+        self.orders[order.key] = order
+        self.families.join(order)
+        if order.oca_group:
+            self.groups.join(order)
 
     def _pend(self, order: Order, what: Literal["accept", "cancel"], delay_ms: int, now_ns: int) -> None:
         order.pending, order.pending_ns = what, now_ns + delay_ms * MS
@@ -126,6 +154,8 @@ class Rolls:
     def _retire(self, order: Order, status: str, now_ns: int, text: str) -> None:
         order.status, order.why_held, order.pending = status, "", ""
         order.done_ns, order.done_text = now_ns, text
+        self._retired += 1
+        order.retired = self._retired
         self._forget(order)
         self.done[order.key] = order
         self._note(order)

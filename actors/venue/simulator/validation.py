@@ -5,7 +5,7 @@ Law: pure questions; nothing here changes an order or the exchange.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -163,6 +163,16 @@ def expiry_ns(order: Order, now_ns: int, rules: ExchangeRules) -> int | None:
     if end <= local:
         end += timedelta(days=1)
     return int(end.timestamp()) * NS
+
+
+def local_date(ns: int) -> date:
+    """Return New York's date at a time of the exchange."""
+    return datetime.fromtimestamp(ns / NS, NEW_YORK).date()
+
+
+def midnight_ns(ns: int) -> int:
+    """Return when New York's day of this time began."""
+    return int(datetime.combine(local_date(ns), time(0), NEW_YORK).timestamp()) * NS
 
 
 def parse_ib_time_ns(text: str) -> int | None:
