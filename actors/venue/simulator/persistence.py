@@ -77,6 +77,24 @@ class Identity:
     exec_numbers: Serial
 
 
+def _open(path: str) -> sqlite3.Connection:
+    """Open a state file for this process alone, or make it."""
+    db = None
+    try:
+        db = sqlite3.connect(path, timeout=0, isolation_level=None)
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(SCHEMA)
+        db.execute("COMMIT")
+    except sqlite3.Error as problem:
+        if db is not None:
+            db.close()
+        reason = "another gateway uses it" if "locked" in str(problem) else str(problem)
+        raise StateError(f"state file {path}: {reason}; name another one") from None
+    return db
+
+
 class Store:
     """One state file and the exchange that it keeps. Raises StateError for a file that cannot be used."""
 
@@ -87,17 +105,8 @@ class Store:
         self._told = b""                     # the counters as they were last written
         self._executed = 0
         self._encode = msgspec.msgpack.encode
-        try:
-            self._db = sqlite3.connect(path, timeout=0, isolation_level=None)
-            for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
-                self._db.execute(f"PRAGMA {pragma}").fetchall()
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute(SCHEMA)
-            self._db.execute("COMMIT")
-            row = self._db.execute("SELECT body FROM fact WHERE kind = 'counters'").fetchone()
-        except sqlite3.Error as problem:
-            reason = "another gateway uses it" if "locked" in str(problem) else str(problem)
-            raise StateError(f"state file {path}: {reason}; name another one") from None
+        self._db = _open(path)
+        row = self._db.execute("SELECT body FROM fact WHERE kind = 'counters'").fetchone()
         self.restored = row is not None
         """Whether the file brought back an earlier gateway's books."""
 
@@ -109,8 +118,12 @@ class Store:
             try:
                 self._load()
             except msgspec.DecodeError as problem:
+                self._db.close()
                 raise StateError(f"state file {self.path}: written by another version of this gateway ({problem}); "
                                  "remove it to begin anew") from None
+            except StateError:
+                self._db.close()
+                raise
         self._exchange.noted = {}
         self._begin()
         for key, position in self._exchange.accounts.positions.items():
