@@ -21,11 +21,11 @@ from typing import Any
 from actors.venue.simulator.assembly import make_gateway
 from actors.venue.simulator.contracts import Contract
 from actors.venue.simulator.desks.accounts import position_changed
-from actors.venue.simulator.exchange import Refusal
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.journal import Journal, Line, select
 from actors.venue.simulator.orders import ExchangeRules, Order
+from actors.venue.simulator.rolls import Refusal
 from actors.venue.simulator.server import GatewayServer
 from actors.venue.simulator.settings import DEFAULT_ACCOUNT, GatewaySettings
 from actors.web.client import Bracketeer

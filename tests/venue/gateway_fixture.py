@@ -28,6 +28,7 @@ from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.journal import Journal
 from actors.venue.simulator.orders import ExchangeRules, Order
 from actors.venue.simulator.reports import (
+    BoundReport,
     CommissionReport,
     ErrorReport,
     FillReport,
@@ -111,8 +112,10 @@ def words(reports: list[Report]) -> list[str]:
     for r in reports:
         if isinstance(r, OpenReport):
             spelled.append(f"5 {r.order.status}")
-        elif isinstance(r, StatusReport):
+        elif isinstance(r, StatusReport) and r.told:
             spelled.append(f"3 {r.order.status}")
+        elif isinstance(r, BoundReport):
+            spelled.append(f"100 {r.order.order_id}")
         elif isinstance(r, ErrorReport):
             spelled.append(f"4 {r.code}")
         elif isinstance(r, FillReport):
@@ -176,9 +179,16 @@ async def gateway_server(**settings: Any) -> AsyncIterator[GatewayServer]:
 @asynccontextmanager
 async def client_of(library: Any, server: GatewayServer, client_id: int = 1) -> AsyncIterator[Any]:
     """Connect a real client library (the module ib_insync or ib_async) and disconnect it at the end."""
+    async with client_of_port(library, server.port, client_id) as ib:
+        yield ib
+
+
+@asynccontextmanager
+async def client_of_port(library: Any, port: int, client_id: int = 1) -> AsyncIterator[Any]:
+    """The same for a gateway that is a process of its own."""
     ib = library.IB()
     ib.client.MaxRequests = 0
-    await ib.connectAsync("127.0.0.1", server.port, clientId=client_id, timeout=DEADLINE_S)
+    await ib.connectAsync("127.0.0.1", port, clientId=client_id, timeout=DEADLINE_S)
     try:
         yield ib
     finally:

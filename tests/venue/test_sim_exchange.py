@@ -156,7 +156,7 @@ def test_a_report_keeps_the_state_of_its_moment():
     venue.trade(100)
     venue.place("BUY", lmt=101)
     statuses = [r.order.status for r in venue.heard if isinstance(r, StatusReport)]
-    assert statuses == ["PreSubmitted", "Submitted", "Filled"]
+    assert statuses == ["PreSubmitted", "Filled"]
 
 
 # time in force -----------------------------------------------------------------------------------------------------

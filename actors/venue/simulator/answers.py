@@ -12,6 +12,7 @@ from actors.venue.simulator import order_messages
 from actors.venue.simulator.order_request import PlaceOrder
 from actors.venue.simulator.orders import Execution, Order
 from actors.venue.simulator.reports import (
+    BoundReport,
     CommissionReport,
     ErrorReport,
     FillReport,
@@ -83,6 +84,9 @@ def tell(session: Session, report: Report, now_ns: int) -> None:
         e = report.execution
         session.send("commissionReport", order_messages.commission_report(e), now_ns, execId=e.exec_id,
                      commission=number(e.commission))
+    elif isinstance(report, BoundReport):
+        o = report.order
+        session.send("orderBound", order_messages.order_bound(o), now_ns, orderId=o.order_id, permId=o.perm_id)
     elif isinstance(report, ErrorReport):
         session.error(report.order_id, report.code, report.text, now_ns)
 

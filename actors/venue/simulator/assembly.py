@@ -14,6 +14,7 @@ from actors.venue.simulator import scenario as scenarios
 from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.journal import Journal
 from actors.venue.simulator.market import Walk
+from actors.venue.simulator.persistence import Identity, Store
 from actors.venue.simulator.replay import Replay
 from actors.venue.simulator.runner import ScenarioRunner
 from actors.venue.simulator.settings import GatewaySettings
@@ -22,7 +23,8 @@ from actors.venue.simulator.settings import GatewaySettings
 def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Gateway:
     """Build a gateway with its market driver.
 
-    Raises ScenarioError or ReplayError for a file that cannot be used, ValueError for settings that contradict.
+    Raises ScenarioError, ReplayError or StateError for a file that cannot be used, ValueError for settings that
+    contradict.
     """
     if settings.scenario and settings.replay:
         raise ValueError("a gateway plays either a scenario or a replay; both are given")
@@ -35,6 +37,9 @@ def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Ga
     if settings.replay:
         rules = msgspec.structs.replace(rules, day_expiry=True)
     gateway = Gateway(msgspec.structs.replace(settings, rules=rules), journal, now_ns)
+    if settings.state:
+        identity = Identity(settings.accounts, gateway.perm_ids, gateway.exec_numbers)
+        gateway.store = Store(settings.state, gateway.exchange, identity)
     if story is not None:
         gateway.driver = ScenarioRunner(gateway, story, now_ns)
     elif settings.replay:
@@ -43,6 +48,8 @@ def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Ga
         gateway.driver = Walk(gateway, settings.seed, settings.walk_interval, now_ns)
     for text in settings.positions:
         _open_position(gateway, text, now_ns)
+    if gateway.store is not None:
+        gateway.resume(now_ns)
     return gateway
 
 

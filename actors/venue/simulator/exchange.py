@@ -2,189 +2,149 @@
 
 Law 1: it knows nothing of the wire, of sockets, of clocks and of chance; time comes with each call, ids from iterators.
 Law 2: every public call returns the reports that it caused, in the order in which a gateway would send them.
-Law 3: only `_retire` makes an order final, and a final order never works again.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable
 from decimal import Decimal
-from fnmatch import fnmatchcase
 
-import msgspec
+from actors.venue.simulator import amendment, validation
+from actors.venue.simulator.book import STOPS
+from actors.venue.simulator.orders import UNSET_ID, Execution, Order
+from actors.venue.simulator.reports import Report
+from actors.venue.simulator.rolls import MS, Rolls
+from actors.venue.simulator.timetable import Reaction
 
-from actors.venue.simulator import validation
-from actors.venue.simulator.accounts import Accounts
-from actors.venue.simulator.book import STOPS, Book
-from actors.venue.simulator.contracts import ContractBook
-from actors.venue.simulator.families import Families
-from actors.venue.simulator.oca import GroupBook
-from actors.venue.simulator.orders import ExchangeRules, Execution, Key, Order, Quote
-from actors.venue.simulator.reports import (
-    CommissionReport,
-    ErrorReport,
-    FillReport,
-    OpenReport,
-    PositionReport,
-    Report,
-    StatusReport,
-)
-
-CANCEL_TEXT = "Order Canceled - reason:"
+BY_TRADER = "Cancelled by Trader"
 
 
-class Refusal(msgspec.Struct, kw_only=True):
-    """A refusal prepared for orders still to come: the next `count` whose orderRef fits are rejected."""
-
-    order_ref: str
-    code: int = 201
-    reason: str = "Order rejected - reason:refused by the scenario"
-    count: int = 1
-
-
-class Exchange:
-    """Orders, positions and quotes of one simulated venue.
-
-    `perm_ids` and `exec_ids` yield fresh ids for ever.
-    """
-
-    def __init__(self, contracts: ContractBook, perm_ids: Iterator[int], exec_ids: Iterator[str],
-                 rules: ExchangeRules | None = None) -> None:
-        self.rules = rules or ExchangeRules()
-        self.contracts = contracts
-        self.perm_ids = perm_ids
-        self.exec_ids = exec_ids
-        self.orders: dict[Key, Order] = {}                  # everything not final, untransmitted ones too
-        self.done: OrderedDict[Key, Order] = OrderedDict()
-        self.last_id: dict[int, int] = {}
-        self.executions: deque[Execution] = deque(maxlen=self.rules.completed_cap)
-        self.accounts = Accounts(self.rules)
-        self.groups = GroupBook()
-        self.books: dict[int, Book] = {}
-        self.refusals: list[Refusal] = []
-        self.families = Families()
-        self._expiries: list[tuple[int, int, Key]] = []
-        self._seq = 0
-        self._out: list[Report] = []
-
-    # what can be asked -----------------------------------------------------------------------------------------
-
-    def book(self, con_id: int) -> Book:
-        book = self.books.get(con_id)
-        if book is None:
-            book = self.books[con_id] = Book(self.contracts.by_id[con_id])
-        return book
-
-    def quote_of(self, con_id: int) -> Quote:
-        return self.book(con_id).quote
-
-    def next_id(self, client_id: int) -> int:
-        return self.last_id.get(client_id, 0) + 1
-
-    def open_orders(self, client_id: int | None = None) -> list[Order]:
-        """Return the transmitted live orders, oldest first, of one client or of all."""
-        return [o for o in self.orders.values()
-                if o.perm_id and o.transmit and (client_id is None or o.client_id == client_id)]
-
-    def matching(self, pattern: str) -> list[Order]:
-        """Return every order ever placed, live ones first, whose orderRef fits the glob."""
-        found = [o for o in self.orders.values() if fnmatchcase(o.order_ref, pattern)]
-        return found + [o for o in self.done.values() if fnmatchcase(o.order_ref, pattern)]
-
-    def next_expiry_ns(self) -> int | None:
-        while self._expiries:
-            due, _, key = self._expiries[0]
-            order = self.orders.get(key)
-            if order is not None and order.expires_ns == due:
-                return due
-            heapq.heappop(self._expiries)
-        return None
+class Exchange(Rolls):
+    """Takes orders, matches them against quotes, and reports what became of them."""
 
     # orders ----------------------------------------------------------------------------------------------------
 
     def place(self, order: Order, now_ns: int) -> list[Report]:
         """Take a new order, or amend the live order of the same client and id (ib-wire.md 6.2)."""
-        known = self.orders.get(order.key)
+        known = self.known(order.client_id, order.order_id)
         if order.what_if:
             self._new(order, now_ns)
+        elif known is not None and not known.alive:
+            self._tell.error(order, 104, "Cannot modify a filled or cancelled order.")
+        elif known is not None and known.transmit:
+            self._modify(known, order, now_ns)
         elif known is not None:
-            if known.perm_id and known.transmit:
-                self._modify(known, order, now_ns)
-            else:
-                self._new(order, now_ns, replaces=known)
-        elif order.key in self.done:
-            self._error(order, 104, "Cannot modify a filled or cancelled order.")
-        elif order.order_id <= self.last_id.get(order.client_id, 0):
-            self._error(order, 103, "Duplicate order id")
+            self._new(order, now_ns, replaces=known)
+        elif order.order_id <= self.last_id.get(order.client_id, 0) and not self.rules.lower_ids:
+            self._tell.error(order, 103, "Duplicate order id")
         else:
-            self.last_id[order.client_id] = order.order_id
+            self.use_id(order.client_id, order.order_id)
             self._new(order, now_ns)
-        return self._take()
+        return self._tell.take()
+
+    def manual_order(self, order: Order, now_ns: int) -> list[Report]:
+        """Take an order that a human entered in TWS: no client's, of orderId 0, until client 0 binds it."""
+        self.manuals += 1
+        order.client_id, order.order_id, order.manual = 0, 0, self.manuals
+        self._new(order, now_ns)
+        return self._tell.take()
+
+    def bind_manual(self) -> list[Report]:
+        """Bind every live manual order to client 0: each gets a negative id, told by orderBound."""
+        for order in self.open_orders():
+            if not order.bound:
+                self._bind(order)
+                if self.rules.bind_resubmits:
+                    self._resubmit(order)
+                self._tell.order(order)
+        return self._tell.take()
 
     def cancel(self, client_id: int, order_id: int, now_ns: int) -> list[Report]:
         """Cancel on request; a member takes its whole OCA group along (trading-rules.md 2)."""
-        order = self.orders.get((client_id, order_id))
+        order = self.known(client_id, order_id)
         if order is None:
-            done = self.done.get((client_id, order_id))
-            if done is None:
-                text = f"OrderId {order_id} that needs to be cancelled is not found."
-                self._out.append(ErrorReport(client_id, order_id, 10147, text))
-            else:
-                code = self.rules.late_cancel_code
-                text = f"OrderId {order_id} that needs to be cancelled cannot be cancelled, state: {done.status}."
-                if code == 161:
-                    text = f"Cancel attempted when order is not in a cancellable state. Order permId ={done.perm_id}"
-                self._out.append(ErrorReport(client_id, order_id, code, text))
-            return self._take()
-        self._cancel_requested(order, now_ns)
-        return self._take()
+            text = f"OrderId {order_id} that needs to be cancelled is not found."
+            self._tell.error_to(client_id, order_id, 10147, text)
+        elif not order.alive or order.pending == "cancel":
+            self._too_late(order, self.rules.late_cancel_code)
+        else:
+            members = [order]
+            if order.oca_group and self.rules.oca_cancel_cascade:
+                members += [m for m in self.groups.members(order) if m is not order]
+            for member in members:
+                if member.key in self.orders and member.pending != "cancel":
+                    self._cancel_requested(member, now_ns, self.rules.cancel_race if member is order else "cancel")
+        return self._tell.take()
 
     def cancel_all(self, now_ns: int) -> list[Report]:
-        """Cancel every live order of every client (reqGlobalCancel)."""
+        """Cancel every live order of every client, and manual ones (reqGlobalCancel)."""
         for order in list(self.orders.values()):
-            if order.alive:
-                self._end_cancelled(order, now_ns, "Cancelled by Trader", pending=self.rules.pending_cancel)
-        return self._take()
+            if order.alive and order.pending != "cancel":
+                self._cancel_requested(order, now_ns)
+        return self._tell.take()
 
     def system_cancel(self, order: Order, reason: str, now_ns: int) -> list[Report]:
         """Cancel a live order as the venue does unasked: its group stays as it is."""
         if order.key in self.orders:
-            self._end_cancelled(order, now_ns, reason, text=f"{CANCEL_TEXT}{reason}")
-        return self._take()
+            self._end_cancelled(order, now_ns, reason, say_reason=True)
+        return self._tell.take()
 
     def reject(self, order: Order, code: int, reason: str, now_ns: int) -> list[Report]:
         """Reject a live order after it was accepted."""
         if order.key in self.orders:
             self._refuse(order, code, reason, now_ns)
-        return self._take()
+        return self._tell.take()
 
     def fill(self, order: Order, quantity: Decimal, price: Decimal, now_ns: int) -> list[Report]:
         """Trade a live order outside the book, as a scenario says; quantity is capped at what remains."""
         if order.key in self.orders:
             self._execute(order, min(quantity, order.remaining), price, now_ns, resting=True)
-        return self._take()
+        return self._tell.take()
 
     def fill_all(self, fills: list[tuple[Order, Decimal, Decimal]], now_ns: int) -> list[Report]:
         """Trade several orders at the same instant: no group reacts before all of them have traded (a race)."""
-        done = []
+        done: list[tuple[Order, Decimal, Decimal]] = []
         for order, quantity, price in fills:
-            if order.key in self.orders:
-                before = order.remaining
-                quantity = min(quantity, before)
-                self._book_fill(order, quantity, price, now_ns, resting=True)
-                done.append((order, quantity, before))
+            if order.key not in self.orders or self._one_at_a_time(order, [o for o, _, _ in done]):
+                continue
+            before = order.remaining
+            quantity = min(quantity, before)
+            self._book_fill(order, quantity, price, now_ns, resting=True)
+            done.append((order, quantity, before))
         for order, quantity, before in done:
             self._after_fill(order, quantity, before, now_ns)
-        return self._take()
+        return self._tell.take()
 
     def expire(self, now_ns: int) -> list[Report]:
-        """End every order whose time is over."""
-        while (due := self.next_expiry_ns()) is not None and due <= now_ns:
-            _, _, key = heapq.heappop(self._expiries)
-            self._end_cancelled(self.orders[key], now_ns, "Expired", text=f"{CANCEL_TEXT}")
-        return self._take()
+        """Do what is due by now: end orders whose time is over, finish what the venue was about."""
+        while (due := self.timetable.take(now_ns)) is not None:
+            kind, key, reaction = due
+            if kind == "react":
+                assert reaction is not None
+                order = self.orders.get(key) or self.done[key]
+                self._group_reacts(order, reaction.quantity, reaction.leaves_before, now_ns)
+                continue
+            order = self.orders[key]
+            if kind == "expire":
+                self._end_cancelled(order, now_ns, "Expired", with_202=self.rules.expiry_202)
+            elif kind == "cancel":
+                self._end_cancelled(order, now_ns, order.done_text)
+            else:
+                order.pending = ""
+                self._accept(order, now_ns)
+                self._activate(order, now_ns)
+        return self._tell.take()
+
+    def restarted(self, now_ns: int, rollback: int = 0) -> list[Report]:
+        """Do what a restart of the gateway does (ib-wire.md 11): what was not transmitted is lost, DAY orders of an
+        earlier day are over, GTC orders and ids live on; ids may be handed out again."""
+        self.drop_unsent()
+        self.roll_back_ids(rollback)
+        today = validation.local_date(now_ns)
+        for order in list(self.orders.values()):
+            if order.key in self.orders and order.tif == "DAY" and validation.local_date(order.placed_ns) < today:
+                self._end_cancelled(order, now_ns, "Expired", with_202=self.rules.expiry_202)
+        return self._tell.take()
 
     # market ----------------------------------------------------------------------------------------------------
 
@@ -195,7 +155,7 @@ class Exchange:
         for order in book.touched():
             if order.key in book.orders:         # a fill before this one may have taken it away
                 self._work(order, now_ns, arriving=False)
-        return self._take()
+        return self._tell.take()
 
     # inside: arrival -------------------------------------------------------------------------------------------
 
@@ -208,44 +168,68 @@ class Exchange:
                 order.perm_id = next(self.perm_ids)
                 self._refuse(order, problem.code, problem.text, now_ns)
             else:
-                self._error(order, problem.code, problem.text)
+                self._tell.error(order, problem.code, problem.text)
             return
         if order.what_if:
-            self._out.append(OpenReport(msgspec.structs.replace(order)))
+            self._tell.what_if(order)
             return
         if replaces is not None:
             self._forget(replaces)
         self._seq += 1
         order.seq, order.placed_ns = self._seq, now_ns
-        self.orders[order.key] = order
-        self.families.join(order)
-        if order.oca_group:
-            self.groups.join(order)
+        self._enroll(order)
         if not order.transmit:
             return
         family = self.families.released_by(order, self.orders)
         for member in family:
-            self._accept(member, now_ns)
+            member.transmit = True
+            if self.rules.accept_delay_ms:
+                self._pend(member, "accept", self.rules.accept_delay_ms, now_ns)
+            else:
+                self._accept(member, now_ns)
         for member in family:
-            if member.key in self.orders:
+            if member.key in self.orders and not member.pending:
                 self._activate(member, now_ns)
 
     def _accept(self, order: Order, now_ns: int) -> None:
-        order.transmit = True
         order.perm_id = order.perm_id or next(self.perm_ids)
-        if not order.tif:
-            order.tif = "DAY"
-            if self.rules.empty_tif_warning:
-                self._error(order, 10349, "Order TIF was set to DAY based on order preset.")
+        self._warn(order)
         order.expires_ns = validation.expiry_ns(order, now_ns, self.rules)
-        if order.expires_ns is not None:
-            heapq.heappush(self._expiries, (order.expires_ns, order.seq, order.key))
+        self.timetable.enter(order)
+        if order.manual and self.auto_bind:
+            self._bind(order)
         order.status = "PreSubmitted"
         if order.order_type in STOPS and not order.triggered:
             order.why_held = "trigger"
         if self.families.waits(order, self.orders, self.rules):
             order.why_held = "child"
-        self._open_and_status(order)
+        if self.rules.arrival == "direct" and not order.why_held:
+            order.status = "Submitted"
+        self._tell.accepted(order)
+
+    def _warn(self, order: Order) -> None:
+        """Settle what an accepted order leaves open, and say so: each is a warning, and the order is live."""
+        if not order.tif:
+            order.tif = self.rules.preset_tif
+            if self.rules.empty_tif_warning:
+                self._tell.error(order, 10349, f"Order TIF was set to {order.tif} based on order preset.")
+        if self.rules.zone_warning and order.tif == "GTD" and validation.lacks_zone(order.good_till_date):
+            self._tell.error(order, 2174, validation.ZONE_WARNING)
+        if order.order_type in STOPS and order.outside_rth and not self.rules.stop_outside_rth:
+            order.outside_rth = False
+            self._tell.error(order, 2109, validation.RTH_WARNING)
+
+    def _bind(self, order: Order) -> None:
+        order.order_id = -order.manual
+        self._tell.bound(order)
+
+    def _resubmit(self, order: Order) -> None:
+        """Cancel and place anew at the exchange: the order stands behind all others now."""
+        works = order.key in self.book(order.contract.con_id).orders
+        self._forget(order)
+        self._seq += 1
+        order.seq = self._seq
+        self.readmit(order, works)
 
     def _activate(self, order: Order, now_ns: int) -> None:
         """Let an accepted order meet the market, unless it waits for its parent."""
@@ -254,20 +238,30 @@ class Exchange:
         if order.why_held == "child":
             order.why_held = "trigger" if order.order_type in STOPS else ""
         self.book(order.contract.con_id).add(order)
-        if order.order_type not in STOPS:
+        self._note(order)
+        untold = order.order_type not in STOPS and order.status != "Submitted"
+        if untold:
             order.status = "Submitted"
-            self._open_and_status(order)
+            if self.rules.arrival == "both":
+                self._tell.order(order)
+                untold = False
+        before = order.filled
         self._work(order, now_ns, arriving=True)
-        if order.key in self.orders and order.tif in ("IOC", "FOK"):
-            self._end_cancelled(order, now_ns, "Cancelled", pending=self.rules.pending_cancel)
+        if order.key not in self.orders:
+            return
+        if order.tif in ("IOC", "FOK"):
+            self._end_unfilled(order, now_ns)
+        elif untold and order.filled == before:
+            self._tell.order(order)
 
     def _modify(self, old: Order, new: Order, now_ns: int) -> None:
-        problem = validation.amendment(old, new, self)
+        problem = amendment.problem_of(old, new, self)
         if problem is not None:
-            self._error(new, problem.code, problem.text)
+            self._tell.error(new, problem.code, problem.text)
             return
         old.total, old.lmt, old.aux = new.total, new.lmt, new.aux
         old.tif = new.tif or old.tif
+        held = old.order_type in STOPS and not old.triggered
         old.order_type, old.outside_rth = new.order_type, new.outside_rth
         old.trail_percent, old.trigger_method = new.trail_percent, new.trigger_method
         old.lmt_offset = new.lmt_offset
@@ -277,12 +271,14 @@ class Exchange:
         old.good_till_date = new.good_till_date
         old.extras = new.extras
         old.modifies += 1
+        self._warn(old)
         old.expires_ns = validation.expiry_ns(old, now_ns, self.rules)
-        if old.expires_ns is not None:
-            heapq.heappush(self._expiries, (old.expires_ns, old.seq, old.key))
+        self.timetable.enter(old)
         book = self.book(old.contract.con_id)
         book.dirty()
-        self._open_and_status(old)
+        if held and old.order_type not in STOPS and old.why_held == "trigger":
+            old.status, old.why_held = "Submitted", ""
+        self._tell.order(old)
         if old.remaining <= 0:
             self._complete(old, now_ns)
         elif old.key in book.orders:
@@ -293,14 +289,20 @@ class Exchange:
     def _work(self, order: Order, now_ns: int, arriving: bool) -> None:
         """Trigger and trade one working order as far as the present market lets it."""
         book = self.book(order.contract.con_id)
-        if book.quote.halted > 0:
+        if book.quote.halted > 0 or self._shielded(order):
             return                    # nothing triggers or trades in a halt
         if order.order_type in STOPS and not order.triggered:
-            if not book.check_trigger(order):
+            before = (order.trail_stop, order.touches)
+            triggered = book.check_trigger(order)
+            if before != (order.trail_stop, order.touches):
+                self._note(order)
+            if not triggered:
                 return
             book.dirty()
-            order.status, order.why_held = "Submitted", ""
-            self._open_and_status(order)
+            if order.status != "PendingCancel":
+                order.status = "Submitted"
+            order.why_held = ""
+            self._tell.order(order)
             arriving = True
         price = book.fill_price(order, arriving)
         if price is None:
@@ -319,7 +321,7 @@ class Exchange:
         self._after_fill(order, quantity, before, now_ns)
 
     def _book_fill(self, order: Order, quantity: Decimal, price: Decimal, now_ns: int, resting: bool) -> None:
-        """Book one execution and tell it: 11, 5, 3, 59 (ib-wire.md 6.1)."""
+        """Book one execution and tell it (ib-wire.md 6.1)."""
         order.filled += quantity
         order.cost += quantity * price
         order.last_fill_price = price
@@ -329,105 +331,124 @@ class Exchange:
         if order.status == "PreSubmitted":
             order.status, order.why_held, order.triggered = "Submitted", "", True
         execution = Execution(
-            exec_id=next(self.exec_ids), client_id=order.client_id, order_id=order.order_id, perm_id=order.perm_id,
+            exec_id=next(self.exec_ids), client_id=order.client_id,
+            order_id=order.order_id if order.bound else UNSET_ID, perm_id=order.perm_id,
             order_ref=order.order_ref, account=order.account, contract=order.contract,
             side="BOT" if order.is_buy else "SLD", quantity=quantity, price=price, cum_quantity=order.filled,
             avg_price=order.avg_price, time_ns=now_ns, commission=commission, realized=realized,
             liquidity=1 if resting else 2)
         self.executions.append(execution)
-        self._out.append(FillReport(execution))
+        self.executed += 1
+        racing = order.status == "PendingCancel"
         if order.remaining <= 0:
             self._retire(order, "Filled", now_ns, f"Filled Size: {order.filled}")
-        self._open_and_status(order)
-        self._out += (CommissionReport(execution), PositionReport(msgspec.structs.replace(position)))
+        self._tell.filled(order, execution, position, racing)
+        if racing and not order.alive:
+            self._too_late(order, 161)
 
     def _after_fill(self, order: Order, quantity: Decimal, before: Decimal, now_ns: int) -> None:
-        if order.oca_group:
-            for sibling, new_total in self.groups.after_fill(order, quantity, before, self.rules):
-                if sibling.key not in self.orders:
-                    continue
-                if new_total is None:
-                    self._end_cancelled(sibling, now_ns, "Cancelled by OCA")
-                elif new_total != sibling.total:
-                    sibling.total = new_total
-                    self._open_and_status(sibling)
+        if order.oca_group and self.rules.oca_delay_ms:
+            self.timetable.react_later(Reaction(
+                due_ns=now_ns + self.rules.oca_delay_ms * MS, key=order.key, quantity=quantity, leaves_before=before))
+        elif order.oca_group:
+            self._group_reacts(order, quantity, before, now_ns)
         if order.remaining <= 0 or self.rules.child_activation == "partial":
             for child in self.families.children(order):
                 if child.key in self.orders and child.why_held == "child":
                     self._activate(child, now_ns)
 
+    # inside: groups --------------------------------------------------------------------------------------------
+
+    def _group_reacts(self, order: Order, quantity: Decimal, before: Decimal, now_ns: int) -> None:
+        for sibling, new_total in self.groups.after_fill(order, quantity, before, self.rules):
+            if sibling.key not in self.orders:
+                continue
+            if new_total is None:
+                self._end_cancelled(sibling, now_ns, "Cancelled by OCA")
+            elif new_total != sibling.total:
+                sibling.total = new_total
+                self._tell.order(sibling)
+
+    def _one_at_a_time(self, order: Order, traded: Iterable[Order]) -> bool:
+        """Return whether types 1 and 2 keep this order back because a sibling has traded."""
+        return (self.rules.oca_block and bool(order.oca_group) and order.oca_type in (1, 2)
+                and any(o.group == order.group and o is not order for o in traded))
+
+    def _shielded(self, order: Order) -> bool:
+        reactions = self.timetable.reactions
+        if not reactions:
+            return False
+        return self._one_at_a_time(order, [self.orders.get(r.key) or self.done[r.key] for r in reactions.values()])
+
     # inside: endings -------------------------------------------------------------------------------------------
 
-    def _cancel_requested(self, order: Order, now_ns: int) -> None:
-        members = [order]
-        if order.oca_group and self.rules.oca_cancel_cascade:
-            members += [m for m in self.groups.members(order) if m is not order]
-        for member in members:
-            if member.key in self.orders:
-                self._end_cancelled(member, now_ns, "Cancelled by Trader", pending=self.rules.pending_cancel)
+    def _cancel_requested(self, order: Order, now_ns: int, race: str = "cancel") -> None:
+        """Begin the cancel that a client or a human asked for; it may take its time, or lose a race."""
+        if order.perm_id:
+            order.status, order.done_text = "PendingCancel", BY_TRADER
+            if self.rules.pending_cancel:
+                self._tell.status(order)
+            else:
+                self._note(order)
+            if race != "cancel":
+                self._lose_race(order, race, now_ns)
+            if order.key not in self.orders:
+                return
+            if self.rules.cancel_delay_ms:
+                self._pend(order, "cancel", self.rules.cancel_delay_ms, now_ns)
+                return
+        self._end_cancelled(order, now_ns, BY_TRADER)
 
-    def _end_cancelled(self, order: Order, now_ns: int, reason: str, text: str = CANCEL_TEXT,
-                       pending: bool = False) -> None:
-        """Make an order Cancelled, tell it with 202, and take its waiting children along."""
-        if not order.perm_id:
-            self._forget(order)       # never transmitted: there is no state to tell
-            self._error(order, 202, text)
+    def _lose_race(self, order: Order, race: str, now_ns: int) -> None:
+        """Fill an order that is being cancelled, all or half of it; one that does not work yet cannot fill."""
+        book = self.book(order.contract.con_id)
+        price = order.lmt or book.fill_price(order, arriving=True)
+        quantity = order.remaining if race == "fill" else order.remaining // 2
+        held = order.key not in book.orders or (order.order_type in STOPS and not order.triggered)
+        if price is not None and quantity > 0 and not held:
+            self._execute(order, quantity, price, now_ns, resting=True)
+
+    def _too_late(self, order: Order, code: int) -> None:
+        text = f"OrderId {order.order_id} that needs to be cancelled cannot be cancelled, state: {order.status}."
+        if code == 161:
+            text = f"Cancel attempted when order is not in a cancellable state. Order permId ={order.perm_id}"
+        self._tell.error(order, code, text)
+
+    def _end_unfilled(self, order: Order, now_ns: int) -> None:
+        """End what is left of an IOC or FOK order."""
+        if order.tif == "FOK" and self.rules.fok_unfilled == "Inactive":
+            self._retire(order, "Inactive", now_ns, "Cancelled")
+            self._tell.status(order)
+            self._cancel_children(order, now_ns, "Parent rejected")
             return
-        if pending:
+        if self.rules.pending_cancel:
             order.status = "PendingCancel"
-            self._status(order)
+            self._tell.status(order)
+        self._end_cancelled(order, now_ns, "Cancelled", with_202=self.rules.ioc_202)
+
+    def _end_cancelled(self, order: Order, now_ns: int, reason: str, with_202: bool = True,
+                       say_reason: bool = False) -> None:
+        """Make an order Cancelled, tell it, and take its waiting children along."""
+        if not order.perm_id:
+            self._forget(order)       # the venue never had it: there is no state to tell
+            self._tell.code_202(order, reason)
+            return
         self._retire(order, "Cancelled", now_ns, reason)
-        self._status(order)
-        self._error(order, 202, text)
+        self._tell.cancelled(order, reason, with_202, say_reason)
         self._cancel_children(order, now_ns, reason)
 
     def _cancel_children(self, order: Order, now_ns: int, reason: str) -> None:
         for child in self.families.children(order):
             if child.key in self.orders and (order.filled == 0 or child.why_held == "child"):
-                self._end_cancelled(child, now_ns, reason)
+                self._end_cancelled(child, now_ns, reason, with_202=self.rules.child_202)
 
     def _refuse(self, order: Order, code: int, reason: str, now_ns: int) -> None:
-        self._error(order, code, reason)
         self._retire(order, "Inactive", now_ns, reason)
-        if self.rules.reject_inactive:
-            self._open_and_status(order)
+        self._tell.refused(order, code, reason)
         self._cancel_children(order, now_ns, "Parent rejected")
 
     def _complete(self, order: Order, now_ns: int) -> None:
         """End an order that an amendment left with nothing to fill."""
         self._retire(order, "Filled", now_ns, f"Filled Size: {order.filled}")
-        self._open_and_status(order)
+        self._tell.order(order)
         self._after_fill(order, Decimal(0), Decimal(0), now_ns)
-
-    def _retire(self, order: Order, status: str, now_ns: int, text: str) -> None:
-        order.status, order.why_held = status, ""
-        order.done_ns, order.done_text = now_ns, text
-        self._forget(order)
-        self.done[order.key] = order
-        while len(self.done) > self.rules.completed_cap:
-            self.done.popitem(last=False)
-
-    def _forget(self, order: Order) -> None:
-        self.orders.pop(order.key, None)
-        book = self.books.get(order.contract.con_id)
-        if book is not None:
-            book.remove(order)
-        if order.oca_group:
-            self.groups.leave(order)
-        self.families.leave(order)
-
-    # inside: speech --------------------------------------------------------------------------------------------
-
-    def _open_and_status(self, order: Order) -> None:
-        copy = msgspec.structs.replace(order)
-        self._out += (OpenReport(copy), StatusReport(copy))
-
-    def _status(self, order: Order) -> None:
-        self._out.append(StatusReport(msgspec.structs.replace(order)))
-
-    def _error(self, order: Order, code: int, text: str) -> None:
-        self._out.append(ErrorReport(order.client_id, order.order_id, code, text))
-
-    def _take(self) -> list[Report]:
-        out, self._out = self._out, []
-        return out

@@ -21,12 +21,19 @@ from actors.venue.simulator.exchange import Exchange
 from actors.venue.simulator.feeds import Subscription, Trade
 from actors.venue.simulator.journal import Journal
 from actors.venue.simulator.orders import Order, Position
-from actors.venue.simulator.reports import FillReport, PositionReport, Report, StatusReport, owner
+from actors.venue.simulator.persistence import Serial, Store
+from actors.venue.simulator.reports import (
+    ErrorReport,
+    FillReport,
+    OpenReport,
+    PositionReport,
+    Report,
+    StatusReport,
+    owner,
+)
 from actors.venue.simulator.session import Session
 from actors.venue.simulator.settings import GatewaySettings
 from actors.venue.simulator.wire import number
-
-FIRST_PERM_ID = 1_800_000_001
 
 
 class MarketDriver(Protocol):
@@ -51,9 +58,11 @@ class Gateway:
         self.journal = journal or Journal()
         self.contracts = contracts or ContractBook()
         prefix = settings.exec_prefix or f"{now_ns // 1_000_000_000 & 0xFFFFFFFF:08x}"
+        self.perm_ids, self.exec_numbers = Serial(settings.first_perm_id), Serial(1)
         self.exchange = Exchange(
-            self.contracts, itertools.count(FIRST_PERM_ID),
-            (f"0000e0d5.{prefix}.{n:08x}.01" for n in itertools.count(1)), settings.rules)
+            self.contracts, self.perm_ids, (f"0000e0d5.{prefix}.{n:08x}.01" for n in self.exec_numbers),
+            settings.rules)
+        self.store: Store | None = None
         self.driver: MarketDriver | None = None
         self.agenda = Agenda()
         self.sessions: list[Session] = []
@@ -92,6 +101,8 @@ class Gateway:
         session.end_streams()
         if self.by_client.get(session.client_id) is session:
             del self.by_client[session.client_id]
+            if session.client_id == 0:
+                self.exchange.auto_bind = False
             self.log(now_ns, "sim", session.client_id, "disconnect", {"session": session.number})
 
     def log(self, now_ns: int, direction: str, client: int, msg: str, fields: dict[str, Any]) -> None:
@@ -118,6 +129,7 @@ class Gateway:
             self.deliver(self.exchange.expire(ex_ns), now_ns)
             expiry = self.exchange.next_expiry_ns()
         self.agenda.run(now_ns)
+        self.save()
         later = [due, self.agenda.next_ns(), expiry if ex_ns == now_ns else None]
         return min((when for when in later if when is not None), default=None)
 
@@ -181,7 +193,10 @@ class Gateway:
         self.changes += 1
         for report in reports:
             if isinstance(report, StatusReport):
-                self.log(now_ns, "sim", report.order.client_id, "order", answers.sim_order_fields(report.order))
+                if report.fresh:
+                    self.log(now_ns, "sim", report.order.client_id, "order", answers.sim_order_fields(report.order))
+                if not report.told:
+                    continue
             elif isinstance(report, FillReport):
                 fields = answers.sim_execution_fields(report.execution)
                 self.log(now_ns, "sim", report.execution.client_id, "execution", fields)
@@ -189,21 +204,75 @@ class Gateway:
                 for session in self.by_client.values():
                     accounts.position_changed(session, report.position, now_ns)
                 continue
-            client_id = owner(report)
-            concerned = None if client_id is None else self.by_client.get(client_id)
-            if concerned is not None:
-                answers.tell(concerned, report, now_ns)
+            for session in self._concerned(report):
+                answers.tell(session, report, now_ns)
+
+    def _concerned(self, report: Report) -> list[Session]:
+        """Return who hears of a report: its owner, and the Master client of every order but its errors."""
+        client_id, master = owner(report), self.settings.master_client_id
+        clients = [] if client_id is None else [client_id]
+        if master is not None and master != client_id and not isinstance(report, ErrorReport):
+            clients.append(master)
+            if isinstance(report, OpenReport | StatusReport):
+                self.exchange.use_id(master, report.order.order_id)
+        return [self.by_client[client] for client in clients if client in self.by_client]
 
     def known_order(self, client_id: int, order_id: int) -> Order | None:
-        key = (client_id, order_id)
-        return self.exchange.orders.get(key) or self.exchange.done.get(key)
+        return self.exchange.known(client_id, order_id)
+
+    def manual_order(self, order: Order, now_ns: int) -> None:
+        """Enter an order as a human does in TWS; its client and order id are written by the exchange."""
+        self.deliver(self.exchange.manual_order(order, self.exchange_ns(now_ns)), now_ns)
+
+    # what lasts ------------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Store what has changed; nothing is said to a client before what it tells of is stored."""
+        if self.store is not None:
+            self.store.save()
+
+    def resume(self, now_ns: int) -> None:
+        """Take up what the state file holds, as a gateway does that was stopped or killed and started again."""
+        assert self.store is not None
+        self.store.load()
+        if not self.store.restored:
+            return
+        for p in self.exchange.accounts.positions.values():
+            self._log_opening(p, now_ns)
+        for order in self.exchange.open_orders():
+            self.log(now_ns, "sim", order.client_id, "order", answers.sim_order_fields(order))
+        self._restarted(now_ns)
+
+    def close(self) -> None:
+        """Close the journal and the state file."""
+        self.journal.close()
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+
+    def restart(self, now_ns: int) -> None:
+        """Do to the books what a restart of the gateway does (ib-wire.md 11); whoever serves it cuts the sockets."""
+        for session in list(self.sessions):
+            self.disconnect(session, now_ns)
+        self._restarted(now_ns)
+
+    def _restarted(self, now_ns: int) -> None:
+        self.deliver(self.exchange.restarted(self.exchange_ns(now_ns), self.settings.nextid_rollback), now_ns)
+        self.log(now_ns, "sim", -1, "gateway_restarted", {"orders": len(self.exchange.orders)})
+        self.save()
 
     def open_position(self, account: str, contract: Contract, quantity: Decimal, cost: Decimal, now_ns: int) -> None:
-        """Give an account a position before anybody trades."""
+        """Give an account a position before anybody trades; what a state file brought back stays as it is."""
+        if self.store is not None and self.store.restored:
+            return
         position = Position(account=account, contract=contract, quantity=quantity, avg_cost=cost)
         self.exchange.accounts.positions[account, contract.con_id] = position
+        self._log_opening(position, now_ns)
+
+    def _log_opening(self, p: Position, now_ns: int) -> None:
         self.log(now_ns, "sim", -1, "opening_position",
-                 {"account": account, "symbol": contract.symbol, "quantity": number(quantity), "price": number(cost)})
+                 {"account": p.account, "symbol": p.contract.symbol, "quantity": number(p.quantity),
+                  "price": number(p.avg_cost)})
 
     def describe(self) -> dict[str, Any]:
         """Return the settings as plain values, for the journal's first line."""

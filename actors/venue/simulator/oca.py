@@ -46,7 +46,7 @@ class GroupBook:
         """
         complete = order.remaining <= 0
         if complete or order.oca_type == 1:
-            self._close(order.group)
+            self.close(order.group)
         siblings = [m for m in self.members(order) if m is not order]
         if complete or order.oca_type == 1:
             return [(s, None) for s in siblings]
@@ -59,7 +59,8 @@ class GroupBook:
             changes.append((sibling, sibling.filled + left if left > 0 else None))
         return changes
 
-    def _close(self, key: GroupKey) -> None:
+    def close(self, key: GroupKey) -> None:
+        """Close a group for good: it has filled."""
         self._filled[key] = None
         if len(self._filled) > 100_000:      # the oldest group names are forgotten first
             del self._filled[next(iter(self._filled))]

@@ -64,7 +64,7 @@ def _state(o: Order) -> list[object]:
     if o.what_if:
         margin = number(o.total * (o.lmt or o.contract.reference_price) / 4)
         return ["0", "0", "0", margin, margin, "0", margin, margin, "0", "1", "1", "1", "USD", ""]
-    paid = number(o.commission) if o.status == "Filled" else ""
+    paid = number(o.commission) if o.status == "Filled" and o.commission else ""
     return [*[UNSET_DOUBLE] * 9, paid, "", "", "USD" if paid else "", ""]
 
 
@@ -117,6 +117,10 @@ def exec_details(e: Execution, req_id: int, version: int) -> bytes:
     if version >= 178:
         fields.append("0")
     return encode(*fields)
+
+
+def order_bound(o: Order) -> bytes:
+    return encode(100, o.perm_id, o.client_id, o.order_id)
 
 
 def commission_report(e: Execution) -> bytes:

@@ -6,7 +6,7 @@ Law: plain values without behaviour beyond arithmetic on themselves.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -14,7 +14,10 @@ from actors.venue.simulator.contracts import Contract
 
 ZERO = Decimal(0)
 FINAL = frozenset({"Filled", "Cancelled", "ApiCancelled", "Inactive"})
+UNSET_ID = 2**31 - 1
+"""What an execution of a manual order carries in place of an order id (ib-wire.md 8)."""
 Key = tuple[int, int]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=3_600_000)]
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -25,7 +28,9 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     """One order at the venue, in IB's words. Prices are in the contract's currency, times UTC nanoseconds.
 
     `filled` and `cost` grow with each execution; `total - filled` is what remains. `extras` holds fields that the
-    exchange only echoes (ib-wire.md 5.1).
+    exchange only echoes (ib-wire.md 5.1). An order made by hand in TWS has `manual`, its number among its like: it
+    shows orderId 0 and client 0 until it is bound to client 0, then the negative of that number. `seq` and `retired`
+    number orders as they come and as they end.
     """
 
     client_id: int
@@ -69,10 +74,20 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     done_ns: int = 0
     done_text: str = ""
     commission: Decimal = ZERO
+    retired: int = 0
+    manual: int = 0
+    pending: Literal["", "accept", "cancel"] = ""
+    """What the venue is still about: to accept this order, or to cancel it; `pending_ns` says when it is done."""
+    pending_ns: int = 0
 
     @property
     def key(self) -> Key:
-        return (self.client_id, self.order_id)
+        return (0, -self.manual) if self.manual else (self.client_id, self.order_id)
+
+    @property
+    def bound(self) -> bool:
+        """Whether a client owns this order: a manual one has none until it is bound."""
+        return not self.manual or self.order_id < 0
 
     @property
     def remaining(self) -> Decimal:
@@ -145,35 +160,107 @@ class Quote(msgspec.Struct, kw_only=True):
 
 
 class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where IB's behaviour is disputed: the default is the harder answer (trading-rules.md)."""
+    """Where IB's behaviour varies or is disputed: the default is the ordinary answer, and the harder one where nobody
+    knows (trading-rules.md; docs/gateway-questions.md lists those). Numbers in brackets are sections of ib-wire.md.
+    """
 
+    # How an order's life is told [6.1].
+    arrival: Literal["staged", "both", "direct"] = "staged"
+    """`staged`: PreSubmitted, then Submitted, which an order that trades at once leaves out; `both`: it says that one
+    too; `direct`: straight to Submitted."""
+    status_first: bool = False
+    """An orderStatus comes before the first openOrder."""
+    held_repeats: Annotated[int, msgspec.Meta(ge=1, le=3)] = 1
+    """How often a held order says 5/3 PreSubmitted; captures often show 2."""
+    duplicate_status: Annotated[int, msgspec.Meta(ge=1, le=3)] = 1
+    """How often each orderStatus is sent, word for word."""
+    late_execution: bool = False
+    """openOrder and orderStatus of a fill come before its execution."""
+    filled_status: bool = True
+    """False: a complete fill is told by 11 and 59 alone."""
+    commission_echo: bool = False
+    """The commission comes in a second 5/3 Filled; the first one shows none."""
+    pending_cancel: bool = True
+    """A cancel is first answered by orderStatus PendingCancel."""
+    cancel_reason_text: bool = False
+    """The text of 202 names the reason."""
+    cancel_delay_ms: Milliseconds = 0
+    """How long an order is PendingCancel; until then it may still fill, which ends in 161."""
+    cancel_race: Literal["cancel", "fill", "partial"] = "cancel"
+    """Who wins when a working order is cancelled: the cancel, a complete fill, or a fill of half before the cancel."""
+    late_cancel_code: Literal[10148, 161] = 10148
+    """What a cancel of an order that is final, or already being cancelled, is answered with."""
+    reject_style: Literal["error_first", "inactive_first", "error_only", "inactive_only"] = "error_first"
+    """What a refusal with 201 says: the error, 5/3 Inactive, or both in this order."""
+    ioc_202: bool = True
+    """What is left of an IOC or FOK order ends with 202."""
+    fok_unfilled: Literal["Cancelled", "Inactive"] = "Cancelled"
+    """How an FOK order that cannot fill ends; a capture shows Inactive."""
+    expiry_202: bool = True
+    """The end of a GTD or DAY order is told by 202 after its status."""
+    child_202: bool = True
+    """Each child that falls with its parent is told by 202 after its status."""
+
+    # Amendments and ids [6.2, 8].
+    accept_delay_ms: Milliseconds = 0
+    """How long the venue takes to accept a new order; until then nothing is said of it."""
+    early_amend_code: Literal[2102, 103] = 2102
+    """What an amendment of an order that is still being accepted is answered with."""
+    pending_cancel_amend_code: Literal[104, 161] = 104
+    below_filled_code: Literal[105, 201] = 105
+    """What an amendment to fewer shares than are filled is answered with; the old order lives."""
+    type_change: Literal["some", "any"] = "some"
+    """`some`: a working order cannot become a stop (329); `any`: every type may become every other."""
+    child_parent_135: bool = False
+    """Amending a child that resends its parentId is answered with 135; the old order lives."""
+    lower_ids: bool = False
+    """An id that is not above the last one but was never used is taken; False: 103."""
+
+    # Groups and brackets [6.3].
     oca_cancel_cascade: bool = True
     """A requested cancel of one member cancels its whole group."""
     oca_amend: bool = False
     """False: an amendment of a member is refused with 10326 and the member stays live."""
     oca_refuse_filled_group: bool = True
     """A new order for a group that already filled is refused with 201."""
+    oca_late_join: bool = True
+    """A new order may join a group whose members already work; False: it is refused with 10326."""
     oca_reduce: Literal["quantity", "proportional"] = "quantity"
     """`quantity`: siblings shrink by the shares filled; `proportional`: by the filled share of the member's leaves."""
+    oca_delay_ms: Milliseconds = 0
+    """How long a group takes to react to a fill; until then its other members may fill too."""
+    oca_block: bool = False
+    """Types 1 and 2 expose one member at a time: no other one fills in a race or before the group has reacted."""
     child_activation: Literal["full", "partial"] = "full"
     """`full`: children of a native bracket work when the parent is filled; `partial`: at its first fill."""
-    liquidity: Literal["whole", "displayed"] = "whole"
-    """`whole`: a marketable order fills completely; `displayed`: at most the displayed size of the touch."""
+    option_both_sides: bool = False
+    """Working orders on both sides of one option contract are allowed; False: the second side is refused with 201."""
+    active_order_cap: int = 0
+    """IB's cap of active orders per contract, side and account (15 or 20 by document); 0 lifts it."""
+
+    # Time [6.4].
     day_expiry: bool = False
     """DAY orders end at 16:00 New York (20:00 with outsideRth) on the exchange's own time."""
+    stop_outside_rth: bool = False
+    """A stop may ask for outsideRth; False: IB ignores it with warning 2109, and the stop keeps to regular hours."""
+    empty_tif_warning: bool = True
+    """An order without TIF takes the preset's and is warned of by 10349 while it stays live."""
+    preset_tif: Literal["DAY", "GTC"] = "DAY"
+    zone_warning: bool = True
+    """A date and time without a zone is taken as New York's with warning 2174."""
+    bad_time_code: Literal[391, 10314, 10330] = 391
+    """What a malformed goodTillDate is refused with."""
+
+    # Manual orders [8].
+    bind_resubmits: bool = True
+    """Binding cancels and resubmits at the exchange: the order loses its place in the queue."""
+
+    # Matching and money.
+    liquidity: Literal["whole", "displayed"] = "whole"
+    """`whole`: a marketable order fills completely; `displayed`: at most the displayed size of the touch."""
     cost_includes_commission: bool = True
     """IB's average cost contains the commissions (domain.md C-24)."""
     commission_per_share: Decimal = Decimal("0.005")
     commission_minimum: Decimal = Decimal("1.00")
-    empty_tif_warning: bool = True
-    """An order without TIF becomes DAY and is warned of by 10349 while it stays live."""
-    active_order_cap: int = 0
-    """IB's cap of active orders per contract, side and account (15 or 20 by document); 0 lifts it."""
-    late_cancel_code: Literal[10148, 161] = 10148
-    """What a cancel of a final order is answered with."""
-    reject_inactive: bool = True
-    """A refusal with 201 is followed by openOrder and orderStatus Inactive."""
-    pending_cancel: bool = True
-    """A cancel is first answered by orderStatus PendingCancel."""
     completed_cap: int = 20_000
     """How many final orders, and how many executions, are remembered."""

@@ -5,7 +5,7 @@ Law: a report carries copies, so it still tells the truth when it is read later.
 
 from __future__ import annotations
 
-from actors.venue.simulator.orders import Execution, Order, Position, Record
+from actors.venue.simulator.orders import UNSET_ID, Execution, Order, Position, Record
 
 
 class OpenReport(Record, frozen=True):
@@ -15,7 +15,19 @@ class OpenReport(Record, frozen=True):
 
 
 class StatusReport(Record, frozen=True):
-    """The order's status and quantities (orderStatus, 3)."""
+    """The order's status and quantities (orderStatus, 3).
+
+    `told` is False where the rules keep it from the client, and `fresh` where it only repeats the one before: the
+    journal takes every fresh one, told or not.
+    """
+
+    order: Order
+    told: bool = True
+    fresh: bool = True
+
+
+class BoundReport(Record, frozen=True):
+    """A manual order was bound to client 0 (orderBound, 100)."""
 
     order: Order
 
@@ -35,7 +47,7 @@ class CommissionReport(Record, frozen=True):
 class ErrorReport(Record, frozen=True):
     """An error or a message about an order id (4). The order may be live: its code tells."""
 
-    client_id: int
+    client_id: int | None
     order_id: int
     code: int
     text: str
@@ -48,13 +60,13 @@ class PositionReport(Record, frozen=True):
 
 
 OrderReport = OpenReport | StatusReport
-Report = OrderReport | FillReport | CommissionReport | ErrorReport | PositionReport
+Report = OrderReport | BoundReport | FillReport | CommissionReport | ErrorReport | PositionReport
 
 
 def owner(report: Report) -> int | None:
-    """Return the client id that a report is for, or None when it is for every subscriber."""
-    if isinstance(report, OpenReport | StatusReport):
-        return report.order.client_id
+    """Return the client id that a report is for, or None: for every subscriber, or an unbound manual order's."""
+    if isinstance(report, OpenReport | StatusReport | BoundReport):
+        return report.order.client_id if report.order.bound else None
     if isinstance(report, FillReport | CommissionReport):
-        return report.execution.client_id
+        return report.execution.client_id if report.execution.order_id != UNSET_ID else None
     return report.client_id if isinstance(report, ErrorReport) else None

@@ -9,10 +9,10 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 
 from actors.venue.simulator.contracts import PENNY, Contract
-from actors.venue.simulator.exchange import Refusal
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.orders import Order
+from actors.venue.simulator.rolls import Refusal
 from actors.venue.simulator.scenario import Fill, Patterns, Price, Scenario, Step, When
 from actors.venue.simulator.session import Session
 

@@ -130,7 +130,7 @@ class GatewayServer:
         if server is not None:
             await server.wait_closed()
         self.gateway.log(self.now_ns(), "sim", -1, "gateway_stopped", {})
-        self.gateway.journal.close()
+        self.gateway.close()
 
 
 async def serve(settings: GatewaySettings) -> GatewayServer:
@@ -141,7 +141,7 @@ async def serve(settings: GatewaySettings) -> GatewayServer:
     try:
         await server.start(settings.port)
     except OSError:
-        gateway.journal.close()
+        gateway.close()
         raise
     gateway.log(now, "sim", -1, "gateway_started", {"port": server.port, "settings": gateway.describe()})
     return server

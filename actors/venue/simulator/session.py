@@ -95,9 +95,10 @@ class Session:
             self.close()
 
     def take(self) -> bytes:
-        """Return and forget what is to be written to the client."""
+        """Return and forget what is to be written to the client; what it tells of is stored by then."""
         if not self._out:
             return b""
+        self.gateway.save()
         out = b"".join(self._out)
         self._out.clear()
         return out

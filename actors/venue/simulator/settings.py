@@ -60,6 +60,16 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     server_version: Annotated[int, msgspec.Meta(ge=157, le=178)] = DEFAULT_SERVER_VERSION
     """The highest version to agree on; a client that ends at 158 to 163 gets 157."""
     rules: ExchangeRules = ExchangeRules()
+    state: str | None = None
+    """File that outlives this process: orders, executions, positions, cash and ids come back from it; None forgets."""
+    nextid_rollback: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """After a restart this many of each client's last order ids are handed out again, a known fault (ib-wire.md 8)."""
+    first_perm_id: Annotated[int, msgspec.Meta(ge=1, lt=2**62)] = 1_800_000_001
+    """Above 2147483647 to find clients that keep permId in 32 bits."""
+    master_client_id: int | None = None
+    """The Master API client hears every order and execution of every client."""
+    all_executions: bool = True
+    """reqExecutions with clientId 0 answers for every client (ib-wire.md 9); False: for the client that asks."""
     push_orders_on_connect: bool = False
     """Send this client's live orders right after nextValidId, as `Download open orders on connection` does."""
     always_open: bool | None = None

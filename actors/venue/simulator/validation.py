@@ -1,11 +1,11 @@
-"""What the venue refuses: checks of new orders and of amendments, as error codes of ib-wire.md 7.
+"""What the venue refuses: checks of new orders, as error codes of ib-wire.md 7; amendment.py has those of a modify.
 
 Law: pure questions; nothing here changes an order or the exchange.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -21,6 +21,10 @@ NEW_YORK = ZoneInfo("America/New_York")
 TYPES = frozenset({"MKT", "LMT", "STP", "STP LMT", "TRAIL", "TRAIL LIMIT"})
 TIFS = frozenset({"", "DAY", "GTC", "IOC", "FOK", "GTD"})
 NS = 1_000_000_000
+ZONE_WARNING = ("Warning: You submitted request with date-time attributes without explicit time zone. Please switch to "
+                "use yyyymmdd-hh:mm:ss in UTC or use instrument time zone, like US/Eastern.")
+RTH_WARNING = ("Order Event Warning: Attribute 'Outside Regular Trading Hours' is ignored based on the order type and "
+               "destination. PlaceOrder is now being processed.")
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -33,15 +37,14 @@ class Problem(msgspec.Struct, frozen=True):
 
 def new_order(order: Order, exchange: Exchange, now_ns: int) -> Problem | None:
     """Return why this order cannot be taken, or None."""
-    problem = _shape(order, exchange)
+    problem = shape(order, exchange)
     if problem is not None:
         return problem
-    if order.tif == "GTD":
-        expires = parse_ib_time_ns(order.good_till_date)
-        if expires is None:
-            return Problem(391, "Invalid good till date: use yyyymmdd-hh:mm:ss (UTC) or yyyymmdd hh:mm:ss TZ")
-        if expires <= now_ns:
-            return Problem(391, "Invalid good till date: it is already over")
+    problem = bad_time(order, exchange.rules)
+    if problem is not None:
+        return problem
+    if order.tif == "GTD" and (parse_ib_time_ns(order.good_till_date) or 0) <= now_ns:
+        return Problem(exchange.rules.bad_time_code, "Invalid good till date: it is already over")
     if order.parent_id:
         key = (order.client_id, order.parent_id)
         parent = exchange.orders.get(key) or exchange.done.get(key)
@@ -49,9 +52,31 @@ def new_order(order: Order, exchange: Exchange, now_ns: int) -> Problem | None:
             return Problem(10006, "Missing parent order")
         if not parent.alive and parent.status != "Filled":
             return Problem(201, "Order rejected - reason:Parent order is being cancelled.", final=True)
-    if order.oca_group and exchange.rules.oca_refuse_filled_group and exchange.groups.is_filled(order):
+    checks = (_group, _both_sides, _too_many, _refusal)
+    return next((problem for check in checks if (problem := check(order, exchange)) is not None), None)
+
+
+def _group(order: Order, exchange: Exchange) -> Problem | None:
+    if not order.oca_group:
+        return None
+    if exchange.rules.oca_refuse_filled_group and exchange.groups.is_filled(order):
         return Problem(201, "Order rejected - reason:OCA group is already filled", final=True)
-    return _too_many(order, exchange) or _refusal(order, exchange)
+    if not exchange.rules.oca_late_join and any(m.perm_id and m.transmit for m in exchange.groups.members(order)):
+        return Problem(10326, "OCA group revision is not allowed")
+    return None
+
+
+def _both_sides(order: Order, exchange: Exchange) -> Problem | None:
+    """Refuse a second side of an option (trading-rules.md 6). A child that waits for its parent is not at work yet."""
+    if exchange.rules.option_both_sides or order.contract.sec_type != "OPT":
+        return None
+    working = exchange.book(order.contract.con_id).orders.values()
+    if all(o.account != order.account or o.action == order.action for o in working):
+        return None
+    if (order.client_id, order.parent_id) in exchange.orders:
+        return None
+    return Problem(201, "Order rejected - reason:Cannot have open orders on both sides of the same US Option contract "
+                        "in the same account.", final=True)
 
 
 def _too_many(order: Order, exchange: Exchange) -> Problem | None:
@@ -74,7 +99,7 @@ def _refusal(order: Order, exchange: Exchange) -> Problem | None:
     return None
 
 
-def _shape(order: Order, exchange: Exchange) -> Problem | None:
+def shape(order: Order, exchange: Exchange) -> Problem | None:
     """Check the fields that new orders and amendments share."""
     if order.action not in ("BUY", "SELL"):
         return Problem(321, f"Error validating request.-'b' : cause - Invalid action {order.action!r}")
@@ -111,26 +136,19 @@ def _prices(order: Order, exchange: Exchange) -> Problem | None:
     return None
 
 
-def amendment(old: Order, new: Order, exchange: Exchange) -> Problem | None:
-    """Return why a live order cannot become this one, or None (ib-wire.md 6.2)."""
-    if old.status == "PendingCancel":
-        return Problem(104, "Cannot modify an order that is being cancelled.")
-    same = (old.action == new.action and old.contract.con_id == new.contract.con_id and old.account == new.account)
-    if not same:
-        return Problem(105, "Order being modified does not match original order")
-    if old.oca_group and not exchange.rules.oca_amend:
-        return Problem(10326, "OCA group revision is not allowed")
-    if old.oca_group != new.oca_group:
-        return Problem(10326, "OCA group revision is not allowed")
-    problem = _shape(new, exchange)
-    if problem is not None:
-        return problem
-    if new.total < old.filled:
-        return Problem(105, f"Order being modified does not match original order: quantity {new.total} is below "
-                            f"the filled {old.filled}")
-    if new.tif == "GTD" and parse_ib_time_ns(new.good_till_date) is None:
-        return Problem(391, "Invalid good till date: use yyyymmdd-hh:mm:ss (UTC) or yyyymmdd hh:mm:ss TZ")
+def bad_time(order: Order, rules: ExchangeRules) -> Problem | None:
+    """Return what is wrong with the times that an order names (ib-wire.md 6.4), or None."""
+    if order.tif != "GTD":
+        return None
+    if parse_ib_time_ns(order.good_till_date) is None:
+        return Problem(rules.bad_time_code,
+                       "Invalid good till date: use yyyymmdd-hh:mm:ss (UTC) or yyyymmdd hh:mm:ss TZ")
     return None
+
+
+def lacks_zone(text: str) -> bool:
+    """Return whether a date and time is taken as New York's only because it names no zone."""
+    return "-" not in text and len(text.split()) == 2
 
 
 def expiry_ns(order: Order, now_ns: int, rules: ExchangeRules) -> int | None:
@@ -145,6 +163,16 @@ def expiry_ns(order: Order, now_ns: int, rules: ExchangeRules) -> int | None:
     if end <= local:
         end += timedelta(days=1)
     return int(end.timestamp()) * NS
+
+
+def local_date(ns: int) -> date:
+    """Return New York's date at a time of the exchange."""
+    return datetime.fromtimestamp(ns / NS, NEW_YORK).date()
+
+
+def midnight_ns(ns: int) -> int:
+    """Return when New York's day of this time began."""
+    return int(datetime.combine(local_date(ns), time(0), NEW_YORK).timestamp()) * NS
 
 
 def parse_ib_time_ns(text: str) -> int | None:

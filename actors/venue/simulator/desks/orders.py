@@ -5,7 +5,6 @@ Law: an instruction that is not simulated is refused by name, never ignored; a s
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from actors.venue.simulator import answers, order_messages
@@ -14,7 +13,7 @@ from actors.venue.simulator.order_request import PlaceOrder
 from actors.venue.simulator.orders import Order
 from actors.venue.simulator.reports import OpenReport, StatusReport
 from actors.venue.simulator.requests import Request
-from actors.venue.simulator.validation import NEW_YORK, parse_ib_time_ns
+from actors.venue.simulator.validation import midnight_ns, parse_ib_time_ns
 from actors.venue.simulator.wire import encode
 
 if TYPE_CHECKING:
@@ -28,14 +27,14 @@ INVALID = "Error validating request.-'bN' : cause - "
 def place(session: Session, p: PlaceOrder, now_ns: int) -> None:
     """Journal the request, refuse what cannot be understood, and hand the rest to the exchange."""
     gateway = session.gateway
-    known = gateway.exchange.orders.get((session.client_id, p.order_id))
-    amends = known is not None and known.transmit and bool(known.perm_id)
+    known = gateway.exchange.known(session.client_id, p.order_id)
+    amends = known is not None and known.alive and known.transmit and bool(known.perm_id)
     fields = answers.order_fields(p)
-    if known is not None and known.perm_id:
+    if known is not None and known.alive and known.perm_id:
         fields["permId"] = known.perm_id
     gateway.log(now_ns, "in", session.client_id, "modifyOrder" if amends else "placeOrder", fields)
     found = gateway.contracts.find(p.contract)
-    refusal = _refusal(p, len(found), gateway.settings.accounts)
+    refusal = _refusal(p, len(found), gateway.settings.accounts, bound=known is not None)
     if refusal is not None:
         session.error(p.order_id, *refusal, now_ns)
         return
@@ -43,8 +42,9 @@ def place(session: Session, p: PlaceOrder, now_ns: int) -> None:
     gateway.deliver(gateway.exchange.place(order, gateway.exchange_ns(now_ns)), now_ns)
 
 
-def _refusal(p: PlaceOrder, contracts: int, accounts: tuple[str, ...]) -> tuple[int, str] | None:
-    if not 0 < p.order_id <= MAX_ORDER_ID:
+def _refusal(p: PlaceOrder, contracts: int, accounts: tuple[str, ...], bound: bool) -> tuple[int, str] | None:
+    """Return what is wrong with a placeOrder. A negative id is right only for a manual order bound to the client."""
+    if not bound and not 0 < p.order_id <= MAX_ORDER_ID:
         return 320, f"Error reading request. orderId {p.order_id}: allowed is 1 to {MAX_ORDER_ID}"
     if p.legs or p.contract.sec_type == "BAG":
         return 321, INVALID + "Combination orders are not simulated"
@@ -91,19 +91,28 @@ def req_ids(session: Session, request: Request, now_ns: int) -> None:
 
 
 def auto_open_orders(session: Session, request: Request, now_ns: int) -> None:
+    """Bind manual orders to client 0 from now on, those that are live already too (ib-wire.md 8)."""
     if session.client_id != 0:
         session.error(-1, 327, "Only the default client (i.e 0) can auto bind orders.", now_ns)
+        return
+    exchange = session.gateway.exchange
+    exchange.auto_bind = str(request.values["bind"]).lower() in ("1", "true")
+    if exchange.auto_bind:
+        session.gateway.deliver(exchange.bind_manual(), now_ns)
 
 
 def open_orders(session: Session, request: Request, now_ns: int) -> None:
-    show_orders(session, session.gateway.exchange.open_orders(session.client_id), now_ns)
+    """Show the client its own live orders; client 0 sees manual ones too, which this binds."""
+    exchange = session.gateway.exchange
+    if session.client_id == 0:
+        session.gateway.deliver(exchange.bind_manual(), now_ns)
+    show_orders(session, exchange.open_orders(session.client_id), now_ns)
 
 
 def all_open_orders(session: Session, request: Request, now_ns: int) -> None:
     orders = session.gateway.exchange.open_orders()
     for order in orders:                       # ids that were shown are used up (ib-wire.md 8)
-        last = session.gateway.exchange.last_id
-        last[session.client_id] = max(last.get(session.client_id, 0), order.order_id)
+        session.gateway.exchange.use_id(session.client_id, order.order_id)
     show_orders(session, orders, now_ns)
 
 
@@ -116,7 +125,12 @@ def show_orders(session: Session, orders: list[Order], now_ns: int, end: bool = 
 
 
 def completed_orders(session: Session, request: Request, now_ns: int) -> None:
-    done = [o for o in session.gateway.exchange.done.values() if o.perm_id]
+    """Show today's final orders; manual ones only to who does not ask for the API's alone."""
+    gateway = session.gateway
+    since = midnight_ns(gateway.exchange_ns(now_ns))
+    api_only = str(request.values["apiOnly"]).lower() in ("1", "true")
+    done = [o for o in gateway.exchange.done.values()
+            if o.perm_id and o.done_ns >= since and not (api_only and o.manual)]
     for order in done:
         session.send("completedOrder", order_messages.completed_order(order, session.version), now_ns,
                      orderRef=order.order_ref, status=order.status, permId=order.perm_id)
@@ -131,14 +145,14 @@ def executions(session: Session, request: Request, now_ns: int) -> None:
         session.error(request.req_id, 321, f"Error validating request.-'bZ' : cause - Invalid account code {account!r}",
                       now_ns)
         return
-    local = datetime.fromtimestamp(gateway.exchange_ns(now_ns) / NS, NEW_YORK)
-    since = int(local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()) * NS
+    since = midnight_ns(gateway.exchange_ns(now_ns))
     if asked["time"]:
         since = max(since, parse_ib_time_ns(str(asked["time"])) or 0)
-    client = asked["forClient"] or session.client_id
+    everybody = gateway.settings.all_executions or session.client_id == gateway.settings.master_client_id
+    client = asked["forClient"] or (None if everybody else session.client_id)
     side = {"BUY": "BOT", "SELL": "SLD"}.get(str(asked["side"]).upper(), "")
     for e in gateway.exchange.executions:
-        fits = (e.client_id == client and e.time_ns // NS * NS >= since // NS * NS
+        fits = (client in (None, e.client_id) and e.time_ns // NS * NS >= since // NS * NS
                 and account in ("", e.account) and asked["symbol"] in ("", e.contract.symbol)
                 and asked["secType"] in ("", e.contract.sec_type) and side in ("", e.side))
         if fits:
