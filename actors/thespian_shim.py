@@ -25,6 +25,7 @@ from thespian.system import multiprocCommon
 from thespian.system.transport import IPBase, TCPTransport
 from thespian.system.transport.streamBuffer import ReceiveBuffer, ackDataErrPacket, ackPacket, toSendBuffer
 
+from actors import thespian_turns
 from actors.ground import ISOLATED
 from messages.supervision import EngineProcess
 
@@ -190,6 +191,7 @@ def install(key: bytes, pidfd: int | None) -> None:
     TCPTransport.ackMsg = toSendBuffer(ackPacket, signed.dumps)
     TCPTransport.ackDataErrMsg = toSendBuffer(ackDataErrPacket, signed.dumps)
     TCPTransport.ReceiveBuffer = CappedReceiveBuffer
+    thespian_turns.install()
     IPBase.IPActorAddress.__init__ = _loopback_address
     multiprocCommon.multiprocessCommon._startAdmin = _prepare_admin
     multiprocCommon.startAdmin = _start_admin

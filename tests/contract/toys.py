@@ -51,6 +51,13 @@ class Count(Command, frozen=True, kw_only=True):
     n: int
 
 
+class Chat(Command, frozen=True, kw_only=True):
+    """Say so many numbers to another service, in one breath."""
+
+    to: str
+    count: int
+
+
 class WhoAreYou(Command, frozen=True, kw_only=True):
     child: str = ""
 
@@ -133,6 +140,31 @@ class Foreman(Toy):
 
     def on_child_stopped(self, name: str) -> None:
         self.note(f"stopped {name}")
+
+
+class Talker(Toy):
+    """Says numbers to another, repeats what it hears by threes, and writes down in which order it hears it."""
+
+    def on_start(self, start: StartActor) -> None:
+        self.heard: list[Said] = []
+
+    def receiveMsg_Chat(self, message: Chat, sender: ActorAddress) -> None:
+        for number in range(message.count):
+            self.tell(message.to, Said(what=str(number)))
+
+    def receiveMsg_Said(self, message: Said, sender: ActorAddress) -> None:
+        super().receiveMsg_Said(message, sender)
+        if message.what.startswith("echo"):
+            return
+        self.heard.append(Said(what=f"echo {message.what}"))
+        self.other = sender
+        if len(self.heard) % 3 == 0:
+            self.start_timer(f"echo {len(self.heard)}", 0.002)  # as who has to write something down
+
+    def on_timer(self, key: str) -> None:
+        end = int(key.split()[-1])
+        for echo in self.heard[end - 3 : end]:
+            self.tell(self.other, echo)
 
 
 class Hasty(Foreman):
