@@ -107,7 +107,7 @@ class Engine:
         settings = builders.settings(system={"state_dir": folder, "log_level": "ERROR"})
         self.host = Host(settings, clock=lambda: self.clock_ns, monotonic=lambda: self.monotonic_ns)
         self.host.start(SERVICES)
-        assert self.host.run_until(lambda: self.host.started is not None, 10)
+        assert self.host.run_until(lambda: self.host.started is not None, 60)
         self.engine = self.host._engine
         router = self.host.address_of("router")
         self.market_data = self.host.address_of("market_data")

@@ -237,9 +237,8 @@ def test_export_has_exactly_the_nine_fields(service):
 
 
 def test_status_tells_that_it_is_ready(service):
-    status = service.json("status")
-    assert status["ready"] is True
-    assert status["silent"] == []
+    wait_for(lambda: service.json("status")["silent"] == [], what="a status in which every service had its second")
+    assert service.json("status")["ready"] is True
     assert service.cli("status").stdout.startswith("ready")
 
 

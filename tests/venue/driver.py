@@ -100,7 +100,7 @@ class GatewayThread:
 
 
 def venue_settings(port: int, **changes: Any) -> Settings:
-    fields = {"port": port, "request_timeout_s": 2.0, "quiescence_s": 0.05, "heartbeat_s": 5.0, **changes}
+    fields = {"port": port, "request_timeout_s": 10.0, "quiescence_s": 0.05, "heartbeat_s": 5.0, **changes}
     return builders.settings(venue=fields)
 
 
