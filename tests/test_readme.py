@@ -37,7 +37,7 @@ def test_a_command_of_the_readme_parses(line: str) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

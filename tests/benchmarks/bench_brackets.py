@@ -70,12 +70,12 @@ class Book:
         )  # fmt: skip
         self.host = Host(settings)
         self.host.start([each for each in SERVICES if each.name != "control"])
-        self.wait(lambda: self.host.started is not None, 10)
+        self.wait(lambda: self.host.started is not None, 60)
         self.broker = self.host.instance("broker")
         self.router = self.host.instance("router")
         self.desk = self.host.instance("market_data").desk
         self.ledger = self.host.instance("ledger")
-        self.wait(lambda: self.broker.desk.gate_open, 20)
+        self.wait(lambda: self.broker.desk.gate_open, 60)
         self.opened = 0
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> None:
