@@ -234,7 +234,7 @@ def test_the_same_holds_in_the_isolated_base(tmp_path):
             began = time.monotonic()
             assert peer.submit(number, signal_id=f"s{number}").accepted
             took.append(time.monotonic() - began)
-        assert min(took) < 0.5, "an answer waits for no timer"
+        assert min(took) < 0.8, "an answer waits for no timer"
         peer.wire.close()
     finally:
         host.stop()

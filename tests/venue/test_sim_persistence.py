@@ -21,7 +21,16 @@ from actors.venue.simulator.journal import Journal, positions
 from actors.venue.simulator.orders import ExchangeRules, Order
 from actors.venue.simulator.persistence import StateError
 from actors.venue.simulator.settings import DEFAULT_ACCOUNT, GatewaySettings
-from tests.venue.gateway_fixture import NS, START_NS, RawClient, client_of_port, gateway_process, run, until
+from tests.venue.gateway_fixture import (
+    DEADLINE_S,
+    NS,
+    START_NS,
+    RawClient,
+    client_of_port,
+    gateway_process,
+    run,
+    until,
+)
 from tests.venue.test_sim_session import place
 
 pytestmark = pytest.mark.unit
@@ -212,7 +221,7 @@ def test_a_gateway_that_was_ended_comes_back_with_what_its_client_was_told(tmp_p
 
     with gateway_process(state=state) as (process, port):
         was = run(lambda: first(port, process))
-        process.wait(10)
+        process.wait(DEADLINE_S)
     with gateway_process(state=state) as (_, port):
         run(lambda: second(port, was))
 
