@@ -1,0 +1,130 @@
+"""One client plays the session against a gateway of its own, and is judged.
+
+Law: gateway and client are processes of their own; nothing is shared but the port, and the journal is read when both
+have ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.venue.simulator.journal import Line, read_journal
+from actors.venue.simulator.settings import GatewaySettings
+from tests.gateway_clients.environments import HERE, ROOT, Client, command
+from tests.gateway_clients.judge import differences, passed
+from tests.gateway_clients.relay import relay
+
+CLIENT_TIMEOUT_S = 90.0
+GATEWAY_TIMEOUT_S = 20.0
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one client's session."""
+
+    client: str
+    version: str
+    server_version: int
+    delivery: str
+    passed: int
+    steps: int
+    seconds: float
+    differences: list[str]
+
+
+def session(leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the neutral session (session.toml), without the parts that are named."""
+    told = tomllib.loads((HERE / "session.toml").read_text("utf-8"))
+    return {**told, "step": [step for step in told["step"] if step.get("part", "") not in leave_out]}
+
+
+@contextmanager
+def gateway(journal: Path, server_version: int, said: list[str]) -> Iterator[int]:
+    """Run `run.py gateway` with the session's story and yield its port; what it complains of goes to `said`.
+
+    In Python's development mode it says on stderr what it left open or never awaited (ib-wire.md 15.5).
+    """
+    with tempfile.TemporaryFile("w+") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-X", "dev", str(ROOT / "run.py"), "gateway", "--port", "0", "--journal", str(journal),
+             "--scenario", str(HERE / "story.toml"), "--server-version", str(server_version), "--json"],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if line:
+                yield json.loads(line)["port"]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                code = process.wait(GATEWAY_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = process.wait()
+            process.stdout.close()
+            stderr.seek(0)
+            said += [f"the gateway's stderr: {text.rstrip()}" for text in stderr if text.strip()]
+            if code:
+                said.append(f"the gateway ended with {code}")
+
+
+def play(client: Client, server_version: int, folder: Path | None = None, delivery: str = "plain",
+         leave_out: tuple[str, ...] = ()) -> Outcome:
+    """Let one client play the session; `folder` is its environment, None this Python's own."""
+    script, began = session(leave_out), time.monotonic()
+    said: list[str] = []
+    told: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        journal = Path(scratch) / "journal.jsonl"
+        with gateway(journal, server_version, said) as port, relay(port, delivery) as dialled:
+            told = _drive(command(client, dialled, folder), script, said)
+        found = [*said, *_judged(told, script, server_version, read_journal(journal))]
+    return Outcome(client=client.name, version=told.get("version", ""), server_version=told.get("server_version", 0),
+                   delivery=delivery, passed=passed(told, script) if told else 0, steps=len(script["step"]),
+                   seconds=time.monotonic() - began, differences=found)
+
+
+def _judged(told: dict[str, Any], script: dict[str, Any], server_version: int, lines: list[Line]) -> list[str]:
+    if not told:
+        return []
+    found = differences(told, script, lines, GatewaySettings().cash)
+    if told["server_version"] != server_version:
+        found.insert(0, f"server version {told['server_version']} was negotiated, not {server_version}")
+    return found
+
+
+def _drive(words: list[str], script: dict[str, Any], said: list[str]) -> dict[str, Any]:
+    """Run a driver to its end and return its report; {} if it has none."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    try:
+        done = subprocess.run(words, input=json.dumps(script, default=_plain), capture_output=True, text=True,
+                              timeout=CLIENT_TIMEOUT_S, env=environment)
+    except subprocess.TimeoutExpired:
+        said.append(f"the client was not done in {CLIENT_TIMEOUT_S:.0f} s")
+        return {}
+    last = done.stdout.strip().splitlines()[-1:] if done.returncode == 0 else []
+    if not last:
+        tail = " | ".join(done.stderr.strip().splitlines()[-6:])
+        said.append(f"the client ended with {done.returncode}: {tail}")
+        return {}
+    told: dict[str, Any] = json.loads(last[0])
+    return told
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return float(value)
+    raise TypeError(f"{value!r} has no place in a session")
