@@ -41,7 +41,7 @@ def played(chosen: list[Client], versions: list[int] | None, deliveries: list[st
             folder = ready(client)
         except EnvironmentProblem as problem:
             yield Outcome(client=client.name, version="", server_version=0, delivery="", passed=0,
-                          steps=len(session(leave_out)["step"]), seconds=0.0, differences=[f"no environment: {problem}"])
+                          steps=len(session(leave_out)["step"]), seconds=0.0, differences=[f"no environment: {problem}"], left_out=[])
             continue
         for version, delivery in planned(client, versions, deliveries):
             yield play(client, version, folder, delivery, leave_out)
@@ -54,6 +54,9 @@ def show(outcomes: list[Outcome], console: Console) -> None:
                       str(len(o.differences)) if o.differences else "none", f"{o.seconds:.1f}")
     console.print(table)
     for o in outcomes:
+        for part in o.left_out:
+            console.print(f"{o.client} {o.server_version} {o.delivery}: left out {part}", markup=False, highlight=False,
+                          soft_wrap=True)
         for difference in o.differences[:SHOWN]:
             console.print(f"{o.client} {o.server_version} {o.delivery}: {difference}", markup=False, highlight=False, soft_wrap=True)
         if len(o.differences) > SHOWN:

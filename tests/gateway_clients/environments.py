@@ -25,6 +25,14 @@ class EnvironmentProblem(Exception):
     """An environment cannot be made; the text is what the installer said."""
 
 
+class KnownFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A fault of the client itself: the part of the session that it cannot play below some server version, and why."""
+
+    below: int
+    part: str
+    why: str
+
+
 class Client(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One client library, as clients.toml describes it."""
 
@@ -34,6 +42,11 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     server_versions: tuple[int, ...]
     packages: tuple[str, ...] = ()
     node: str = ""
+    whole_hello: bool = False
+    known_fault: tuple[KnownFault, ...] = ()
+
+    def faults_at(self, server_version: int) -> list[KnownFault]:
+        return [fault for fault in self.known_fault if server_version < fault.below]
 
     @property
     def slug(self) -> str:

@@ -43,12 +43,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     seconds: float
     differences: list[str]
+    left_out: list[str]
 
 
 def session(leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the neutral session (session.toml), without the parts that are named."""
     told = tomllib.loads((HERE / "session.toml").read_text("utf-8"))
-    return {**told, "step": [step for step in told["step"] if step.get("part", "") not in leave_out]}
+    return {**told, "step": [step for step in told["step"] if not set(step.get("parts", ())) & set(leave_out)]}
 
 
 @contextmanager
@@ -84,17 +85,19 @@ def gateway(journal: Path, server_version: int, said: list[str]) -> Iterator[int
 def play(client: Client, server_version: int, folder: Path | None = None, delivery: str = "plain",
          leave_out: tuple[str, ...] = ()) -> Outcome:
     """Let one client play the session; `folder` is its environment, None this Python's own."""
-    script, began = session(leave_out), time.monotonic()
+    faults = client.faults_at(server_version)
+    script, began = session((*leave_out, *(fault.part for fault in faults))), time.monotonic()
     said: list[str] = []
     told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         journal = Path(scratch) / "journal.jsonl"
-        with gateway(journal, server_version, said) as port, relay(port, delivery) as dialled:
+        with gateway(journal, server_version, said) as port, relay(port, delivery, client.whole_hello) as dialled:
             told = _drive(command(client, dialled, folder), script, said)
         found = [*said, *_judged(told, script, server_version, read_journal(journal))]
     return Outcome(client=client.name, version=told.get("version", ""), server_version=told.get("server_version", 0),
                    delivery=delivery, passed=passed(told, script) if told else 0, steps=len(script["step"]),
-                   seconds=time.monotonic() - began, differences=found)
+                   seconds=time.monotonic() - began, differences=found,
+                   left_out=[*leave_out, *(f"{fault.part}: {fault.why}" for fault in faults)])
 
 
 def _judged(told: dict[str, Any], script: dict[str, Any], server_version: int, lines: list[Line]) -> list[str]:

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 LOOPBACK = "127.0.0.1"
 GATHER_S = 0.02
@@ -17,13 +17,18 @@ READ_BYTES = 1 << 16
 DELIVERIES = ("plain", "split", "coalesced")
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delivery: str) -> None:
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delivery: str, whole_first: bool) -> None:
+    """Carry bytes one way. `whole_first`: what comes first is passed on as it came (the server's version frame)."""
     writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
+        if whole_first:
+            writer.write(await reader.read(READ_BYTES))
         while data := await reader.read(READ_BYTES):
             if delivery == "coalesced":
-                await asyncio.sleep(GATHER_S)       # what comes meanwhile goes along, in one write
-                data += await reader.read(READ_BYTES) if reader._buffer else b""  # type: ignore[attr-defined]
+                with suppress(TimeoutError):        # what comes meanwhile goes along, in one write
+                    async with asyncio.timeout(GATHER_S):
+                        while more := await reader.read(READ_BYTES):
+                            data += more
                 writer.write(data)
             else:
                 for byte in data:
@@ -37,7 +42,7 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, del
 
 
 @contextmanager
-def relay(port: int, delivery: str) -> Iterator[int]:
+def relay(port: int, delivery: str, whole_hello: bool = False) -> Iterator[int]:
     """Yield a port of this machine's loopback that leads to the gateway's; `plain` is the gateway's own."""
     if delivery == "plain":
         yield port
@@ -46,7 +51,7 @@ def relay(port: int, delivery: str) -> Iterator[int]:
 
     async def dialled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(LOOPBACK, port)
-        await asyncio.gather(_carry(reader, back, delivery), _carry(there, writer, delivery))
+        await asyncio.gather(_carry(reader, back, delivery, False), _carry(there, writer, delivery, whole_hello))
 
     async def listen() -> asyncio.Server:
         return await asyncio.start_server(dialled, LOOPBACK, 0)

@@ -62,7 +62,7 @@ class InsyncPlayer(report.Player):
         before("orderStatus", lambda order_id, status, filled, remaining, average, perm_id, parent, last, owner, *_:
                heard.order_status(owner, order_id, status, filled, remaining, average))
         before("execDetails", lambda req_id, contract, e: heard.execution(
-            e.orderId, e.execId, e.orderRef, e.side, e.shares, e.price, e.cumQty, e.avgPrice))
+            e.orderId, e.execId, e.orderRef, e.side, e.shares, e.price, e.cumQty, e.avgPrice, req_id != -1))
         before("commissionReport", lambda r: heard.commission(r.execId, r.commission))
         before("completedOrder", lambda contract, o, state: heard.completed_order(o.orderRef, state.status, o.permId))
         before("position", lambda account, contract, quantity, cost: heard.position(account, contract.symbol, quantity))

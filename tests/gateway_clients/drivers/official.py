@@ -94,7 +94,8 @@ class Line(EWrapper, EClient):
     def execDetails(self, reqId: int, contract: Any, execution: Any) -> None:
         e = execution
         with self.changed:
-            self.heard.execution(e.orderId, e.execId, e.orderRef, e.side, e.shares, e.price, e.cumQty, e.avgPrice)
+            self.heard.execution(e.orderId, e.execId, e.orderRef, e.side, e.shares, e.price, e.cumQty, e.avgPrice,
+                                 reqId != -1)
 
     def commissionReport(self, commissionReport: Any) -> None:
         with self.changed:

@@ -66,12 +66,16 @@ class Report:
             self.orders.setdefault(ref, {}).update(status=status, filled=number(filled), average=number(average))
 
     def execution(self, order_id: int, exec_id: str, ref: str, side: str, quantity: Any, price: Any,
-                  cumulated: Any, average: Any) -> None:
+                  cumulated: Any, average: Any, snapshot: bool) -> None:
+        """Note an execution; one of a snapshot may be all that is ever heard of how an order ended."""
         self._note("execDetails", order_id, exec_id, ref)
         self.fills[exec_id] = {"ref": ref, "action": {"BOT": "BUY", "SLD": "SELL"}.get(side, side),
                                "quantity": number(quantity), "price": number(price)}
         if exec_id.count(".") < BAG_PARTS:
-            self.orders.setdefault(ref, {}).update(filled=number(cumulated), average=number(average))
+            order = self.orders.setdefault(ref, {})
+            order.update(filled=number(cumulated), average=number(average))
+            if snapshot and order.get("quantity") == number(cumulated):
+                order["status"] = "Filled"
 
     def commission(self, exec_id: str, commission: Any) -> None:
         self._note("commissionReport", exec_id)
@@ -128,7 +132,7 @@ class Player:
         """Do every step and return the report; a step that fails is told, and the next one is tried, but for connect."""
         steps = []
         for step in self.session["step"]:
-            arguments = {k: v for k, v in step.items() if k not in ("do", "part", "until", "saw")}
+            arguments = {k: v for k, v in step.items() if k not in ("do", "parts", "until", "saw")}
             told: dict[str, Any] = {"saw": {}, "problem": ""}
             try:
                 told["saw"] = getattr(self, step["do"])(**arguments) or {}

@@ -103,6 +103,7 @@ class Line {
       if (!isLeg(e.execId)) {
         const order = (report.orders[e.orderRef] ??= {});
         Object.assign(order, { filled: text(e.cumQty), average: text(e.avgPrice) });
+        if (reqId !== -1 && order.quantity === text(e.cumQty)) order.status = "Filled";
       }
       this.note("execDetails", e.orderId, e.execId, e.orderRef);
     });
