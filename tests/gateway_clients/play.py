@@ -36,14 +36,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one client's session."""
 
     client: str
-    version: str
-    server_version: int
-    delivery: str
-    passed: int
-    steps: int
-    seconds: float
-    differences: list[str]
-    left_out: list[str]
+    version: str = ""
+    server_version: int = 0
+    delivery: str = "plain"
+    passed: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    differences: list[str] = []
+    left_out: list[str] = []
+    """Which parts of the session were not played, and why."""
 
 
 def session(leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -94,10 +95,11 @@ def play(client: Client, server_version: int, folder: Path | None = None, delive
         with gateway(journal, server_version, said) as port, relay(port, delivery, client.whole_hello) as dialled:
             told = _drive(command(client, dialled, folder), script, said)
         found = [*said, *_judged(told, script, server_version, read_journal(journal))]
-    return Outcome(client=client.name, version=told.get("version", ""), server_version=told.get("server_version", 0),
+    return Outcome(client=client.name, version=told.get("version", ""),
+                   server_version=told.get("server_version", server_version),
                    delivery=delivery, passed=passed(told, script) if told else 0, steps=len(script["step"]),
                    seconds=time.monotonic() - began, differences=found,
-                   left_out=[*leave_out, *(f"{fault.part}: {fault.why}" for fault in faults)])
+                   left_out=[*leave_out, *(f"{f.part} below server version {f.below}: {f.why}" for f in faults)])
 
 
 def _judged(told: dict[str, Any], script: dict[str, Any], server_version: int, lines: list[Line]) -> list[str]:

@@ -170,7 +170,7 @@ class InsyncPlayer(report.Player):
         connected = True
         try:
             second.connect(LOOPBACK, self.port, clientId=client_id, timeout=0.5)
-        except (TimeoutError, asyncio.TimeoutError, ConnectionError, asyncio.CancelledError):
+        except (TimeoutError, ConnectionError, asyncio.CancelledError):
             connected = False
         return {"refused_with": codes[0] if codes else None, "connected": connected}
 

@@ -129,7 +129,7 @@ class Player:
             self.until(lambda: found() == wanted, f"{wanted}", found)
 
     def play(self) -> dict[str, Any]:
-        """Do every step and return the report; a step that fails is told, and the next one is tried, but for connect."""
+        """Do every step and return the report; after a step that fails the next is tried, connect apart."""
         steps = []
         for step in self.session["step"]:
             arguments = {k: v for k, v in step.items() if k not in ("do", "parts", "until", "saw")}
