@@ -83,35 +83,55 @@ def gateway(journal: Path, server_version: int, said: list[str]) -> Iterator[int
                 said.append(f"the gateway ended with {code}")
 
 
-def play(client: Client, server_version: int, folder: Path | None = None, delivery: str = "plain",
-         leave_out: tuple[str, ...] = ()) -> Outcome:
+class Performance(msgspec.Struct, frozen=True):
+    """One session that was played: the script, what the client says, what the gateway's journal says."""
+
+    script: dict[str, Any]
+    told: dict[str, Any]
+    lines: list[Line]
+    trouble: list[str]
+    """What gateway and client processes complained of."""
+
+
+def perform(client: Client, server_version: int, folder: Path | None = None, delivery: str = "plain",
+            leave_out: tuple[str, ...] = ()) -> Performance:
     """Let one client play the session; `folder` is its environment, None this Python's own."""
-    faults = client.faults_at(server_version)
-    script, began = session((*leave_out, *(fault.part for fault in faults))), time.monotonic()
-    said: list[str] = []
+    script = session((*leave_out, *(fault.part for fault in client.faults_at(server_version))))
+    trouble: list[str] = []
     told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         journal = Path(scratch) / "journal.jsonl"
-        with gateway(journal, server_version, said) as port, relay(port, delivery, client.whole_hello) as dialled:
-            told = _drive(command(client, dialled, folder), script, said)
-        found = [*said, *_judged(told, script, server_version, read_journal(journal))]
-    return Outcome(client=client.name, version=told.get("version", ""),
-                   server_version=told.get("server_version", server_version),
-                   delivery=delivery, passed=passed(told, script) if told else 0, steps=len(script["step"]),
-                   seconds=time.monotonic() - began, differences=found,
-                   left_out=[*leave_out, *(f"{f.part} below server version {f.below}: {f.why}" for f in faults)])
+        with gateway(journal, server_version, trouble) as port, relay(port, delivery, client.whole_hello) as dialled:
+            told = drive(command(client, dialled, folder), script, trouble)
+        return Performance(script, told, read_journal(journal), trouble)
 
 
-def _judged(told: dict[str, Any], script: dict[str, Any], server_version: int, lines: list[Line]) -> list[str]:
+def judged(played: Performance, server_version: int) -> list[str]:
+    """Return every difference; none means that client and journal agree."""
+    told = played.told
     if not told:
-        return []
-    found = differences(told, script, lines, GatewaySettings().cash)
+        return played.trouble or ["the client told nothing"]
+    found = [*played.trouble, *differences(told, played.script, played.lines, GatewaySettings().cash)]
     if told["server_version"] != server_version:
         found.insert(0, f"server version {told['server_version']} was negotiated, not {server_version}")
     return found
 
 
-def _drive(words: list[str], script: dict[str, Any], said: list[str]) -> dict[str, Any]:
+def play(client: Client, server_version: int, folder: Path | None = None, delivery: str = "plain",
+         leave_out: tuple[str, ...] = ()) -> Outcome:
+    """Let one client play the session and judge it."""
+    began = time.monotonic()
+    played = perform(client, server_version, folder, delivery, leave_out)
+    told, script = played.told, played.script
+    unplayed = [f"{f.part} below server version {f.below}: {f.why}" for f in client.faults_at(server_version)]
+    return Outcome(
+        client=client.name, version=told.get("version", ""),
+        server_version=told.get("server_version", server_version), delivery=delivery,
+        passed=passed(told, script) if told else 0, steps=len(script["step"]), seconds=time.monotonic() - began,
+        differences=judged(played, server_version), left_out=[*leave_out, *unplayed])
+
+
+def drive(words: list[str], script: dict[str, Any], said: list[str]) -> dict[str, Any]:
     """Run a driver to its end and return its report; {} if it has none."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     try:
