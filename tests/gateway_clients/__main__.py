@@ -22,7 +22,7 @@ from tests.gateway_clients.relay import DELIVERIES
 
 ORDINARY = 176
 SHOWN = 12
-PARTS = ("combos", "completed")
+PARTS = ("combos", "completed", "rich")
 WIDE = 132
 
 

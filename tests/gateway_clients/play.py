@@ -26,6 +26,7 @@ from actors.venue.simulator.journal import Line, read_journal
 from actors.venue.simulator.settings import GatewaySettings
 from tests.gateway_clients.environments import HERE, ROOT, Client, command
 from tests.gateway_clients.judge import differences, passed
+from tests.gateway_clients.neighbour import leave_rich_order
 from tests.gateway_clients.relay import relay
 
 CLIENT_TIMEOUT_S = 90.0
@@ -102,6 +103,8 @@ def perform(client: Client, server_version: int, folder: Path | None = None, del
     with tempfile.TemporaryDirectory() as scratch:
         journal = Path(scratch) / "journal.jsonl"
         with gateway(journal, server_version, trouble) as port, relay(port, delivery, client.whole_hello) as dialled:
+            refused = "" if "rich" in leave_out else leave_rich_order(port, server_version)
+            trouble += [refused] if refused else []
             told = drive(command(client, dialled, folder), script, trouble)
         return Performance(script, told, read_journal(journal), trouble)
 

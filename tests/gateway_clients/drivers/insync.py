@@ -147,8 +147,9 @@ class InsyncPlayer(report.Player):
     def open_orders(self) -> dict[str, Any]:
         return self.shown([t.order.orderRef for t in self.ib.reqOpenOrders()])
 
-    def all_open_orders(self) -> dict[str, Any]:
-        return self.shown([t.order.orderRef for t in self.ib.reqAllOpenOrders()])
+    def all_open_orders(self, prefix: str) -> dict[str, Any]:
+        refs = [t.order.orderRef for t in self.ib.reqAllOpenOrders()]
+        return self.shown([ref for ref in refs if ref.startswith(prefix)])
 
     def completed_orders(self) -> dict[str, Any]:
         return {"refs": {t.order.orderRef: t.orderStatus.status for t in self.ib.reqCompletedOrders(False)}}

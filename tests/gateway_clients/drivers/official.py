@@ -245,10 +245,10 @@ class OfficialPlayer(report.Player):
         self._ask("orders", self.line.reqOpenOrders)
         return self.shown(list(self.line.shown))
 
-    def all_open_orders(self) -> dict[str, Any]:
+    def all_open_orders(self, prefix: str) -> dict[str, Any]:
         self.line.shown.clear()
         self._ask("orders", self.line.reqAllOpenOrders)
-        return self.shown(list(self.line.shown))
+        return self.shown([ref for ref in self.line.shown if ref.startswith(prefix)])
 
     def completed_orders(self) -> dict[str, Any]:
         self.line.done.clear()

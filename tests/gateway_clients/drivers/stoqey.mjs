@@ -221,10 +221,10 @@ const steps = {
     await ask("openOrderEnd", (api) => api.reqOpenOrders());
     return shown(line.shown);
   },
-  async all_open_orders() {
+  async all_open_orders({ prefix }) {
     line.shown.length = 0;
     await ask("openOrderEnd", (api) => api.reqAllOpenOrders());
-    return shown(line.shown);
+    return shown(line.shown.filter((ref) => ref.startsWith(prefix)));
   },
   async completed_orders() {
     line.done = {};
