@@ -59,6 +59,7 @@ class InsyncPlayer(report.Player):
         before("error", lambda req_id, code, *_: heard.error(req_id, code))
         before("openOrder", lambda order_id, contract, o, state: heard.open_order(
             o.clientId, order_id, o.orderRef, o.permId, o.totalQuantity, state.status, o.lmtPrice))
+        before("openOrder", lambda order_id, contract, o, state: heard.instructions(o.orderRef, contract, o))
         before("orderStatus", lambda order_id, status, filled, remaining, average, perm_id, parent, last, owner, *_:
                heard.order_status(owner, order_id, status, filled, remaining, average))
         before("execDetails", lambda req_id, contract, e: heard.execution(

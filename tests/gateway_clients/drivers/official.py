@@ -82,6 +82,7 @@ class Line(EWrapper, EClient):
         with self.changed:
             self.heard.open_order(order.clientId, orderId, order.orderRef, order.permId, order.totalQuantity,
                                   orderState.status, order.lmtPrice)
+            self.heard.instructions(order.orderRef, contract, order)
             self.shown.append(order.orderRef)
             self.changed.notify_all()
 

@@ -43,6 +43,7 @@ class Report:
         self.refs: dict[tuple[int, int], str] = {}
         self.first_ids: dict[str, list[int]] = {}
         self.completed: dict[str, str] = {}
+        self.extras: dict[str, dict[str, Any]] = {}
 
     def _note(self, *fields: Any) -> None:
         self.transcript.setdefault(self.client_id, []).append(list(fields))
@@ -58,6 +59,12 @@ class Report:
         order = self.orders.setdefault(ref, {})
         order.update(order_id=order_id, perm_id=perm_id, quantity=number(quantity), limit=number(limit))
         order.setdefault("status", status)
+
+    def instructions(self, ref: str, contract: Any, order: Any) -> None:
+        """Note what an order has beside the plain fields; the Python libraries all use IB's names for it."""
+        self.extras[ref] = {
+            "legs": len(contract.comboLegs or ()), "conditions": len(order.conditions or ()),
+            "algo": order.algoStrategy, "hedge": order.hedgeType, "scale": number(order.scalePriceIncrement)}
 
     def order_status(self, owner: int, order_id: int, status: str, filled: Any, remaining: Any, average: Any) -> None:
         self._note("orderStatus", order_id, status, number(filled), number(remaining))
@@ -166,7 +173,7 @@ class Player:
         """Return the orders of a snapshot, and those whose ids are not what they were first."""
         orders, first = self.report.orders, self.report.first_ids
         changed = [r for r in refs if [orders[r]["order_id"], orders[r]["perm_id"]] != first[r]]
-        return {"refs": sorted(refs), "ids_changed": changed}
+        return {"refs": sorted(refs), "ids_changed": changed, "extras": {r: self.report.extras[r] for r in refs}}
 
 
 def main(player: Callable[[str, int, dict[str, Any]], Player]) -> None:

@@ -24,6 +24,7 @@ const report = {
 const commissions = {};
 const refs = new Map();
 const firstIds = {};
+const extras = {};
 const contracts = {};
 const placed = {};
 let requests = FIRST_REQUEST;
@@ -81,6 +82,10 @@ class Line {
     on(EventName.openOrder, (orderId, contract, order, state) => {
       this.shown.push(order.orderRef);
       refs.set(`${order.clientId}:${orderId}`, order.orderRef);
+      extras[order.orderRef] = {
+        legs: contract.comboLegs?.length ?? 0, conditions: order.conditions?.length ?? 0, algo: order.algoStrategy,
+        hedge: order.hedgeType, scale: text(order.scalePriceIncrement),
+      };
       firstIds[order.orderRef] ??= [orderId, order.permId];
       const known = (report.orders[order.orderRef] ??= {});
       Object.assign(known, {
@@ -151,7 +156,9 @@ async function ask(end, request) {
 
 function shown(names) {
   const changed = names.filter((r) => !same([report.orders[r].order_id, report.orders[r].perm_id], firstIds[r]));
-  return { refs: [...names].sort(), ids_changed: changed };
+  return {
+    refs: [...names].sort(), ids_changed: changed, extras: Object.fromEntries(names.map((r) => [r, extras[r]])),
+  };
 }
 
 function bag(order) {
