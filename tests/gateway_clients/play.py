@@ -29,7 +29,7 @@ from tests.gateway_clients.judge import differences, passed
 from tests.gateway_clients.neighbour import leave_rich_order
 from tests.gateway_clients.relay import relay
 
-CLIENT_TIMEOUT_S = 90.0
+CLIENT_TIMEOUT_S = 150.0
 GATEWAY_TIMEOUT_S = 20.0
 
 

@@ -17,7 +17,7 @@ READ_BYTES = 1 << 16
 DELIVERIES = ("plain", "split", "coalesced")
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delivery: str, whole_first: bool) -> None:
+async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delivery: str, whole_first: bool) -> None:
     """Carry bytes one way. `whole_first`: what comes first is passed on as it came (the server's version frame)."""
     writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
@@ -51,7 +51,7 @@ def relay(port: int, delivery: str, whole_hello: bool = False) -> Iterator[int]:
 
     async def dialled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(LOOPBACK, port)
-        await asyncio.gather(_carry(reader, back, delivery, False), _carry(there, writer, delivery, whole_hello))
+        await asyncio.gather(carry(reader, back, delivery, False), carry(there, writer, delivery, whole_hello))
 
     async def listen() -> asyncio.Server:
         return await asyncio.start_server(dialled, LOOPBACK, 0)

@@ -166,15 +166,20 @@ class InsyncPlayer(report.Player):
         return {"plausible": self.ib.reqCurrentTime().year >= 2025}
 
     def clash(self, client_id: int) -> dict[str, Any]:
+        """Dial a second time. The library would sit out its whole timeout after the refusal, so it is not left to."""
+        return self.ib.run(self._dial_again(client_id))
+
+    async def _dial_again(self, client_id: int) -> dict[str, Any]:
         second = self.lib.IB()
-        codes: list[int] = []
-        second.errorEvent += lambda req_id, code, *_: codes.append(code)
-        connected = True
-        try:
-            second.connect(LOOPBACK, self.port, clientId=client_id, timeout=0.5)
-        except (TimeoutError, ConnectionError, asyncio.CancelledError):
-            connected = False
-        return {"refused_with": codes[0] if codes else None, "connected": connected}
+        patience = self.session["deadline_s"]
+        refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        second.errorEvent += lambda req_id, code, *_: refused.done() or refused.set_result(code)
+        dialling = asyncio.ensure_future(second.connectAsync(LOOPBACK, self.port, clientId=client_id, timeout=patience))
+        await asyncio.wait({dialling, refused}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        connected = dialling.done() and dialling.exception() is None
+        dialling.cancel()
+        await asyncio.gather(dialling, return_exceptions=True)
+        return {"refused_with": refused.result() if refused.done() else None, "connected": connected}
 
 
 if __name__ == "__main__":
