@@ -1,5 +1,6 @@
 # make run   the worked example, on SQLite and the simulated gateway
 # make test  every test
+# make gateway-clients  five IB client libraries against the simulated gateway
 # make bench the figures of docs/benchmarks.md
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.ready-test
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench gateway-clients clean
 
 run: $(READY)
 	@$(BIN)/python run.py demo
@@ -22,6 +23,9 @@ lint: $(TEST_READY)
 
 bench: $(TEST_READY)
 	@$(BIN)/python -m tests.benchmarks
+
+gateway-clients: $(TEST_READY)
+	@$(BIN)/python -m tests.gateway_clients
 
 $(READY): setup.cfg pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

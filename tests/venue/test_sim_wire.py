@@ -304,6 +304,7 @@ def test_hours_are_new_york_s_days_and_a_market_that_never_closes_has_no_gap():
 @pytest.mark.parametrize(("query", "found"), [
     (ContractQuery(con_id=265598), 1), (ContractQuery(symbol="AAPL", sec_type="STK", exchange="SMART"), 1),
     (ContractQuery(symbol="AAPL", currency="EUR"), 0), (ContractQuery(symbol="NOPE"), 0), (ContractQuery(), 0),
+    (ContractQuery(con_id=265598, multiplier="0", right="?"), 1), (ContractQuery(symbol="AAPL", multiplier="100"), 0),
     (ContractQuery(symbol="AAPL", primary_exchange="NYSE"), 0), (ContractQuery(local_symbol="SPY"), 1)])
 def test_contracts_are_found_by_what_is_given(query, found):
     assert len(ContractBook().find(query)) == found

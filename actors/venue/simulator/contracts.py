@@ -140,8 +140,9 @@ class ContractBook:
 
 def _fits(c: Contract, q: ContractQuery) -> bool:
     right = "" if q.right in ("?", "0") else q.right          # as openOrder spells it for a stock
+    multiplier = "" if q.multiplier == "0" else q.multiplier   # as a client spells it that keeps a number there
     pairs = ((q.symbol, c.symbol), (q.sec_type, c.sec_type), (q.currency, c.currency), (right, c.right),
-             (q.multiplier, c.multiplier), (q.local_symbol, c.local), (q.trading_class, c.klass))
+             (multiplier, c.multiplier), (q.local_symbol, c.local), (q.trading_class, c.klass))
     if any(asked and asked != has for asked, has in pairs):
         return False
     if q.primary_exchange and q.primary_exchange != c.primary_exchange:
