@@ -295,6 +295,25 @@ def test_a_port_is_taken_once():
             world.run(world.loop.create_server(asyncio.Protocol, "127.0.0.1", 4002))
 
 
+def test_a_nanosecond_and_less_and_months_are_waited_for_exactly():
+    loop, woken = VirtualLoop(START_NS), []
+    dues = [1, 2, 3, 999, 10**3, 10**9 + 1, 10**9 + 2, 10**15, 10**16]
+
+    async def story():
+        for due in dues:
+            loop.at_ns(START_NS + due, lambda due=due: woken.append((due, loop.now_ns - START_NS)))
+        for tiny in (1e-10, 4e-10, 5e-10, 6e-10, 1e-300):
+            await asyncio.sleep(tiny)
+        await asyncio.sleep(2 * 10**7)
+
+    try:
+        loop.run_until_complete(story())
+    finally:
+        loop.close()
+    assert [due for due, _ in woken] == dues
+    assert [(due, at) for due, at in woken if abs(at - due) > max(1, due // 2**52)] == []
+
+
 class _Ear(asyncio.Protocol):
     def __init__(self) -> None:
         self.heard: list[tuple[float, bytes]] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +22,8 @@ import msgspec
 NS = 1_000_000_000
 FIRST_PORT = 40_001
 TURNS_PER_US = 100
+HALF_NS = 0.5 / NS
+FLOAT_NS = 1_000
 
 
 class Stuck(RuntimeError):
@@ -47,7 +50,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.start_ns = self.now_ns = start_ns
         self.network = Network(self, seed, latency or Latency())
         self._selector = self
-        self._clock_resolution = 1 / NS
+        self._clock_resolution = HALF_NS        # a timer of the next nanosecond is not due yet
         self._idlers: list[tuple[int, asyncio.Future[None]]] = []
         self._thread = threading.get_ident()
         self._turns = 0         # at this instant
@@ -59,7 +62,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def select(self, timeout: float | None) -> list[Any]:
         """Stand where a loop would wait for its sockets: let the time pass instead."""
-        if timeout is not None and timeout <= 0:
+        by_ns = None if timeout is None else int(timeout * NS + 0.5)
+        if by_ns == 0:
             self._turns += 1
             if self._turns >= TURNS_PER_US:
                 self._move(1_000)
@@ -70,8 +74,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             for future in idle:
                 if not future.done():
                     future.set_result(None)
-        elif timeout is not None:
-            self._move(round(timeout * NS))
+        elif by_ns is not None:
+            self._move(by_ns)
         else:
             stuck = Stuck("everybody waits, no timer is set and no byte is on its way")
             if not self._idlers:
@@ -85,6 +89,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _move(self, by_ns: int) -> None:
         self.now_ns += by_ns
         self._turns = 0
+        self._clock_resolution = max(HALF_NS, math.ulp(self.time()))
 
     def _process_events(self, event_list: list[Any]) -> None:
         """Nothing comes from outside."""
@@ -98,7 +103,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                             **unused: Any) -> VirtualServer:
         return self.network.listen(protocol_factory, port or 0)
 
-    async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None,  # type: ignore[override]
+    async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None,
                                 **unused: Any) -> tuple[VirtualTransport, Any]:
         return await self.network.dial(protocol_factory, port)
 
@@ -285,6 +290,8 @@ class Pipe:
             if isinstance(item, bytes):
                 self.in_flight_bytes -= len(item)
             self.to.hear(item)
+        if self.items and self.flows and self.items[0][0] - self.loop.now_ns < FLOAT_NS:
+            self.loop.at_ns(self.items[0][0], self.arrive)      # its timer came early: asyncio counts in floats
 
 
 class VirtualTransport(asyncio.Transport):
