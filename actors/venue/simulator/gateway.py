@@ -35,6 +35,8 @@ from actors.venue.simulator.session import Session
 from actors.venue.simulator.settings import GatewaySettings
 from actors.venue.simulator.wire import number
 
+NS = 1_000_000_000
+
 
 class MarketDriver(Protocol):
     """What moves prices: the seeded walk, a scenario or a replay (market.py, scenario.py)."""
@@ -78,6 +80,8 @@ class Gateway:
         """Open a conversation; its client speaks first."""
         session = Session(self, next(self._numbers))
         self.sessions.append(session)
+        if self.settings.hello_seconds:
+            session.expect_hello(now_ns + int(self.settings.hello_seconds * NS))
         return session
 
     def admit(self, session: Session, client_id: int, now_ns: int) -> bool:
@@ -99,6 +103,7 @@ class Gateway:
             self.unwatch(session, subscription)
         session.subscriptions.clear()
         session.end_streams()
+        session.known()
         if self.by_client.get(session.client_id) is session:
             del self.by_client[session.client_id]
             if session.client_id == 0:

@@ -7,11 +7,12 @@ client sends may raise out of `receive`: it is answered as ib-wire.md 7 says, an
 from __future__ import annotations
 
 import enum
+import re
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from actors.venue.simulator import responses
-from actors.venue.simulator.agenda import Entry
+from actors.venue.simulator.agenda import Entry as AgendaEntry
 from actors.venue.simulator.desks import accounts, orders
 from actors.venue.simulator.desks.directory import HANDLERS
 from actors.venue.simulator.feeds import Subscription
@@ -37,6 +38,9 @@ IN_USE = "Unable to connect as the client id is already in use. Retry with a uni
 QUIET = frozenset({"reqCurrentTime"})
 MAX_BREACHES = 3                   # IB disconnects at the third error 100
 MAX_HELLO_BYTES = 64 * 1024        # a stranger may not make us keep more than this
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+"""What a client may be owed: one that asks for more before it reads is dropped."""
+CLIENT_ID = re.compile(r"-?[0-9]{1,10}")
 
 
 class Stage(enum.Enum):
@@ -58,12 +62,14 @@ class Session:
         self.stage = Stage.PREFIX
         self.closing = False
         self.subscriptions: dict[int, Subscription] = {}
-        self.streams: dict[tuple[str, int], Entry] = {}
+        self.streams: dict[tuple[str, int], AgendaEntry] = {}
         """What the desks send from time to time, by request name and id; it ends with the connection."""
         self.wants_positions = False
         self.wants_account: str | None = None
         self._buffer = FrameBuffer()
         self._out: list[bytes] = []
+        self._out_bytes = 0
+        self.hello_deadline: AgendaEntry | None = None
         self._sent_ns: deque[int] = deque()
         self._breaches = 0
 
@@ -90,6 +96,8 @@ class Session:
                 self._message(payload, now_ns)
                 if self.closing:
                     return
+                if self._out_bytes > MAX_WAITING_BYTES:
+                    raise FrameError(f"{self._out_bytes} bytes of answers wait for a client that goes on asking")
         except FrameError as error:
             self._bad(str(error), now_ns)
             self.close()
@@ -101,6 +109,7 @@ class Session:
         self.gateway.save()
         out = b"".join(self._out)
         self._out.clear()
+        self._out_bytes = 0
         return out
 
     @property
@@ -115,15 +124,31 @@ class Session:
     def close(self) -> None:
         self.closing = True
         self.stage = Stage.CLOSED
+        self._buffer = FrameBuffer()
+
+    def expect_hello(self, due_ns: int) -> None:
+        """Close unless the client has said who it is by then."""
+        self.hello_deadline = self.gateway.agenda.at(due_ns, self._no_hello)
+
+    def _no_hello(self, now_ns: int) -> None:
+        self._bad(f"no startApi in time, still {self.stage.value}", now_ns)
+        self.close()
+
+    def known(self) -> None:
+        """Stop waiting for the hello: it came, or the connection is over."""
+        if self.hello_deadline is not None:
+            self.hello_deadline.cancel()
 
     def send(self, name: str, data: bytes, now_ns: int, **fields: Any) -> None:
         """Queue one message and journal it."""
         self._out.append(data)
+        self._out_bytes += len(data)
         self.gateway.log(now_ns, "out", self.client_id, name, fields)
 
     def send_tick(self, data: bytes) -> None:
         """Queue market data, which is journalled only on demand."""
         self._out.append(data)
+        self._out_bytes += len(data)
 
     def error(self, req_id: int, code: int, text: str, now_ns: int) -> None:
         self.send("error", responses.error(self.version, req_id, code, text), now_ns, id=req_id, code=code, text=text)
@@ -165,7 +190,7 @@ class Session:
 
     def _start(self, request: Request | PlaceOrder, now_ns: int) -> None:
         client = str(request.values.get("clientId", "")) if isinstance(request, Request) else ""
-        if request.name != "startApi" or not client.lstrip("-").isdigit() or len(client) > 10:
+        if request.name != "startApi" or CLIENT_ID.fullmatch(client) is None:
             self._bad(f"expected startApi with a client id, got {request.name}", now_ns)
             self.close()
             return
@@ -176,6 +201,7 @@ class Session:
             return
         self.client_id = client_id
         self.stage = Stage.READY
+        self.known()
         accounts.managed_accounts(self, None, now_ns)
         orders.next_id(self, now_ns)
         if self.gateway.settings.push_orders_on_connect:
