@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.venue.simulator.agenda import Agenda
-from actors.venue.simulator.exchange import Refusal
 from actors.venue.simulator.in_process import InProcess
 from actors.venue.simulator.journal import select
 from actors.venue.simulator.requests import DECODERS
+from actors.venue.simulator.rolls import Refusal
 from actors.venue.simulator.server import MAX_CONNECTIONS
 from actors.venue.simulator.session import MAX_HELLO_BYTES, MAX_WAITING_BYTES, Stage
 from actors.venue.simulator.settings import GatewaySettings
@@ -359,7 +359,7 @@ def test_an_order_amended_three_thousand_times_and_spent_refusals_cost_nothing()
         client.send(*gtd)
     (order,) = exchange.open_orders()
     assert order.modifies == 2_999
-    assert len(exchange._expiries) < 200
+    assert len(exchange.timetable) < 200
     for n in range(100):
         exchange.refusals.append(Refusal(order_ref=f"no.{n}"))
         client.send(*place(10 + n, lmt="99", ref=f"no.{n}"))
