@@ -426,7 +426,8 @@ def test_whatever_is_asked_is_answered_with_messages_that_have_a_round_trip(spok
     given_ = {"contract": contract, "filter": {}, "options": [], "account": ACCOUNT, "model": "", "duration": "1 D",
               "barSize": "1 min", "what": "TRADES", "formatDate": 1, "ruleId": 26, "level": 1, "rows": 3,
               "group": "All", "tags": "NetLiquidation", "pattern": "AA", "generic": "", "secType": "STK",
-              "conId": 265598, "symbol": "AAPL", "exchange": "", "start": "20251008 10:00:00 US/Eastern", "end": "", "n": 5,
+              "conId": 265598, "symbol": "AAPL", "exchange": "", "start": "20251008 10:00:00 US/Eastern",
+              "end": "", "n": 5,
               "subscribe": True, "bind": False, "kind": 1, "bboExchange": "a60001"}
     for number, (name, _) in enumerate(sorted(DECODERS.values()), 1):
         if name in ("placeOrder", "startApi"):
