@@ -199,11 +199,12 @@ class Gateway:
         for report in reports:
             if isinstance(report, StatusReport):
                 if report.fresh:
-                    self.log(now_ns, "sim", report.order.client_id, "order", answers.sim_order_fields(report.order))
+                    fields = answers.sim_order_fields(report.order) if self.journal.on else {}
+                    self.log(now_ns, "sim", report.order.client_id, "order", fields)
                 if not report.told:
                     continue
             elif isinstance(report, FillReport):
-                fields = answers.sim_execution_fields(report.execution)
+                fields = answers.sim_execution_fields(report.execution) if self.journal.on else {}
                 self.log(now_ns, "sim", report.execution.client_id, "execution", fields)
             elif isinstance(report, PositionReport):
                 for session in self.by_client.values():
@@ -215,6 +216,9 @@ class Gateway:
     def _concerned(self, report: Report) -> list[Session]:
         """Return who hears of a report: its owner, and the Master client of every order but its errors."""
         client_id, master = owner(report), self.settings.master_client_id
+        if master is None:              # the ordinary case, and the hot one
+            session = self.by_client.get(client_id) if client_id is not None else None
+            return [session] if session is not None else []
         clients = [] if client_id is None else [client_id]
         if master is not None and master != client_id and not isinstance(report, ErrorReport):
             clients.append(master)

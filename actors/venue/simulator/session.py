@@ -51,6 +51,20 @@ class Stage(enum.Enum):
     CLOSED = "closed"
 
 
+class Outbox(list[bytes]):
+    """What waits to be written, and how many bytes that is."""
+
+    size = 0
+
+    def append(self, data: bytes) -> None:
+        super().append(data)
+        self.size += len(data)
+
+    def clear(self) -> None:
+        super().clear()
+        self.size = 0
+
+
 class Session:
     """The state of one connection. `client_id` is -1 until startApi."""
 
@@ -67,8 +81,7 @@ class Session:
         self.wants_positions = False
         self.wants_account: str | None = None
         self._buffer = FrameBuffer()
-        self._out: list[bytes] = []
-        self._out_bytes = 0
+        self._out = Outbox()
         self.hello_deadline: AgendaEntry | None = None
         self._sent_ns: deque[int] = deque()
         self._breaches = 0
@@ -96,8 +109,8 @@ class Session:
                 self._message(payload, now_ns)
                 if self.closing:
                     return
-                if self._out_bytes > MAX_WAITING_BYTES:
-                    raise FrameError(f"{self._out_bytes} bytes of answers wait for a client that goes on asking")
+                if self._out.size > MAX_WAITING_BYTES:
+                    raise FrameError(f"{self._out.size} bytes of answers wait for a client that goes on asking")
         except FrameError as error:
             self._bad(str(error), now_ns)
             self.close()
@@ -109,7 +122,6 @@ class Session:
         self.gateway.save()
         out = b"".join(self._out)
         self._out.clear()
-        self._out_bytes = 0
         return out
 
     @property
@@ -142,13 +154,11 @@ class Session:
     def send(self, name: str, data: bytes, now_ns: int, **fields: Any) -> None:
         """Queue one message and journal it."""
         self._out.append(data)
-        self._out_bytes += len(data)
         self.gateway.log(now_ns, "out", self.client_id, name, fields)
 
     def send_tick(self, data: bytes) -> None:
         """Queue market data, which is journalled only on demand."""
         self._out.append(data)
-        self._out_bytes += len(data)
 
     def error(self, req_id: int, code: int, text: str, now_ns: int) -> None:
         self.send("error", responses.error(self.version, req_id, code, text), now_ns, id=req_id, code=code, text=text)

@@ -162,8 +162,6 @@ class Fields:
             value = self._fields[self._at]
         except IndexError:
             raise WireError(f"{self.message}: the message ends before {name} (field {self._at})") from None
-        if len(value) > MAX_TEXT:
-            raise WireError(f"{self.message}: {name} has {len(value)} characters: allowed are {MAX_TEXT}")
         self._at += 1
         return value
 
