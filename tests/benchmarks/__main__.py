@@ -1,6 +1,7 @@
 """`make bench`: every benchmark, or the ones that are named; --quick for small sizes.
 
-Run: python -m tests.benchmarks [trigger-book] [engine-ticks] [hops] [storage] [brackets] [wire] [--quick]
+Run: python -m tests.benchmarks [trigger-book] [engine-ticks] [hops] [storage] [brackets] [wire] [gateway]
+[--quick]
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from tests.benchmarks import (
     bench_brackets,
     bench_engine_ticks,
+    bench_gateway,
     bench_hops,
     bench_storage,
     bench_trigger_book,
@@ -25,6 +27,7 @@ BENCHES = {
     "storage": bench_storage.run,
     "brackets": bench_brackets.run,
     "wire": bench_wire.run,
+    "gateway": bench_gateway.run,
 }
 
 

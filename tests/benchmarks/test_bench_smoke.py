@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.benchmarks import bench_brackets, bench_engine_ticks, bench_hops, bench_storage, bench_trigger_book
+from tests.benchmarks import (
+    bench_brackets,
+    bench_engine_ticks,
+    bench_gateway,
+    bench_hops,
+    bench_storage,
+    bench_trigger_book,
+)
 from tests.benchmarks import bench_wire as wire
 
 pytestmark = pytest.mark.performance
@@ -48,3 +55,26 @@ def test_exits_are_timed_at_the_gateways_socket(monkeypatch):
         assert all(took > 0 for one in (wire.run_floor, wire.run_script, wire.run_engine) for took in one(2))
     finally:
         wire.machine.pin(*wire.machine.cores_at_start)
+
+
+def test_a_gateway_s_orders_are_counted_to_the_last_fill():
+    orders, messages = bench_gateway.orders_per_second("gateway", 300)
+    assert messages > 5 * orders > 0, "acks, fills and commissions were delivered, not orders taken"
+    assert bench_gateway.orders_per_second("echo", 300)[0] > 0
+    assert bench_gateway.orders_per_second_of_ib_insync(60) > 0
+
+
+def test_a_gateway_s_acks_are_timed():
+    assert len(bench_gateway.ack_microseconds("gateway", 20)) == len(bench_gateway.ack_microseconds("echo", 20)) == 20
+
+
+def test_a_gateway_s_ticks_are_counted_at_every_client():
+    assert bench_gateway.ticks_per_second("ticks", 1_000, 3) > 0
+    assert bench_gateway.ticks_per_second("source", 1_000, 3) > 0
+
+
+def test_what_a_thousand_orders_leave_in_memory_is_weighed():
+    marks = []
+    bench_gateway.million(1_000, lambda *mark: marks.append(mark))
+    assert [orders for orders, _, _ in marks] == list(range(100, 1_001, 100))
+    assert all(seconds > 0 and resident > 0 for _, seconds, resident in marks)

@@ -16,14 +16,17 @@ Work = Callable[[int], int | None]
 class Entry:
     """One piece of work that waits. `cancel` may be called at any time, also from the work itself."""
 
-    __slots__ = ("due_ns", "work")
+    __slots__ = ("_agenda", "due_ns", "work")
 
-    def __init__(self, due_ns: int, work: Work) -> None:
+    def __init__(self, agenda: Agenda, due_ns: int, work: Work) -> None:
+        self._agenda = agenda
         self.due_ns = due_ns
         self.work: Work | None = work
 
     def cancel(self) -> None:
-        self.work = None
+        if self.work is not None:
+            self.work = None
+            self._agenda.cancelled()
 
 
 class Agenda:
@@ -32,10 +35,14 @@ class Agenda:
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Entry]] = []
         self._arrivals = itertools.count()
+        self._cancels = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def at(self, due_ns: int, work: Work) -> Entry:
         """Do this once its time has come, and again when it says so."""
-        entry = Entry(due_ns, work)
+        entry = Entry(self, due_ns, work)
         heapq.heappush(self._heap, (due_ns, next(self._arrivals), entry))
         return entry
 
@@ -51,6 +58,14 @@ class Agenda:
             if again is not None and entry.work is not None:
                 entry.due_ns = again
                 heapq.heappush(self._heap, (again, next(self._arrivals), entry))
+
+    def cancelled(self) -> None:
+        """Hear that an entry was cancelled: when they are the most, they are thrown out before their time."""
+        self._cancels += 1
+        if self._cancels > 64 and self._cancels * 2 > len(self._heap):
+            self._heap = [each for each in self._heap if each[2].work is not None]
+            heapq.heapify(self._heap)
+            self._cancels = 0
 
     def next_ns(self) -> int | None:
         """Return when the next work is due, or None."""

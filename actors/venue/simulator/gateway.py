@@ -35,6 +35,8 @@ from actors.venue.simulator.session import Session
 from actors.venue.simulator.settings import GatewaySettings
 from actors.venue.simulator.wire import number
 
+NS = 1_000_000_000
+
 
 class MarketDriver(Protocol):
     """What moves prices: the seeded walk, a scenario or a replay (market.py, scenario.py)."""
@@ -78,6 +80,8 @@ class Gateway:
         """Open a conversation; its client speaks first."""
         session = Session(self, next(self._numbers))
         self.sessions.append(session)
+        if self.settings.hello_seconds:
+            session.expect_hello(now_ns + int(self.settings.hello_seconds * NS))
         return session
 
     def admit(self, session: Session, client_id: int, now_ns: int) -> bool:
@@ -99,6 +103,7 @@ class Gateway:
             self.unwatch(session, subscription)
         session.subscriptions.clear()
         session.end_streams()
+        session.known()
         if self.by_client.get(session.client_id) is session:
             del self.by_client[session.client_id]
             if session.client_id == 0:
@@ -194,11 +199,12 @@ class Gateway:
         for report in reports:
             if isinstance(report, StatusReport):
                 if report.fresh:
-                    self.log(now_ns, "sim", report.order.client_id, "order", answers.sim_order_fields(report.order))
+                    fields = answers.sim_order_fields(report.order) if self.journal.on else {}
+                    self.log(now_ns, "sim", report.order.client_id, "order", fields)
                 if not report.told:
                     continue
             elif isinstance(report, FillReport):
-                fields = answers.sim_execution_fields(report.execution)
+                fields = answers.sim_execution_fields(report.execution) if self.journal.on else {}
                 self.log(now_ns, "sim", report.execution.client_id, "execution", fields)
             elif isinstance(report, PositionReport):
                 for session in self.by_client.values():
@@ -210,6 +216,9 @@ class Gateway:
     def _concerned(self, report: Report) -> list[Session]:
         """Return who hears of a report: its owner, and the Master client of every order but its errors."""
         client_id, master = owner(report), self.settings.master_client_id
+        if master is None:              # the ordinary case, and the hot one
+            session = self.by_client.get(client_id) if client_id is not None else None
+            return [session] if session is not None else []
         clients = [] if client_id is None else [client_id]
         if master is not None and master != client_id and not isinstance(report, ErrorReport):
             clients.append(master)

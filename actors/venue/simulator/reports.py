@@ -60,13 +60,15 @@ class PositionReport(Record, frozen=True):
 
 
 OrderReport = OpenReport | StatusReport
+OF_AN_ORDER = (OpenReport, StatusReport, BoundReport)
+OF_AN_EXECUTION = (FillReport, CommissionReport)
 Report = OrderReport | BoundReport | FillReport | CommissionReport | ErrorReport | PositionReport
 
 
 def owner(report: Report) -> int | None:
     """Return the client id that a report is for, or None: for every subscriber, or an unbound manual order's."""
-    if isinstance(report, OpenReport | StatusReport | BoundReport):
+    if isinstance(report, OF_AN_ORDER):
         return report.order.client_id if report.order.bound else None
-    if isinstance(report, FillReport | CommissionReport):
+    if isinstance(report, OF_AN_EXECUTION):
         return report.execution.client_id if report.execution.order_id != UNSET_ID else None
     return report.client_id if isinstance(report, ErrorReport) else None

@@ -12,7 +12,7 @@ import msgspec
 
 from actors.venue.simulator.contracts import ContractQuery
 from actors.venue.simulator.order_request import PlaceOrder, contract_block, place_order
-from actors.venue.simulator.wire import Fields
+from actors.venue.simulator.wire import MAX_TEXT, Fields, WireError
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +115,9 @@ DECODERS: dict[int, tuple[str, Decoder]] = {
 
 def decode(fields: list[str], version: int) -> Request | PlaceOrder:
     """Decode one message; an unknown number comes back as a Request named `unknown`. Raises WireError."""
+    if max(map(len, fields), default=0) > MAX_TEXT:
+        at, size = next((n, len(each)) for n, each in enumerate(fields) if len(each) > MAX_TEXT)
+        raise WireError(f"message {fields[0][:12]}: field {at} has {size} characters: allowed are {MAX_TEXT}")
     first = Fields("message", fields)
     number = first.integer("message id")
     known = DECODERS.get(number)

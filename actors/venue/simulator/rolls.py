@@ -23,6 +23,7 @@ from actors.venue.simulator.telling import Teller
 from actors.venue.simulator.timetable import Timetable
 
 MS = 1_000_000
+CLIENTS_REMEMBERED = 100_000
 
 
 class Refusal(msgspec.Struct, kw_only=True):
@@ -82,7 +83,9 @@ class Rolls:
 
     def use_id(self, client_id: int, order_id: int) -> None:
         """Note that a client used an id, or was shown it: its next one must be greater (ib-wire.md 8)."""
-        self.last_id[client_id] = max(self.last_id.get(client_id, 0), order_id)
+        self.last_id[client_id] = max(self.last_id.pop(client_id, 0), order_id)
+        if len(self.last_id) > CLIENTS_REMEMBERED:      # whoever has used none for longest is forgotten
+            del self.last_id[next(iter(self.last_id))]
 
     def known(self, client_id: int, order_id: int) -> Order | None:
         """Return a client's order, live or final; a manual one is client 0's once it is bound."""

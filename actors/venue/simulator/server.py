@@ -133,11 +133,15 @@ class GatewayServer:
         self.gateway.close()
 
 
-async def serve(settings: GatewaySettings) -> GatewayServer:
-    """Build a gateway from settings, listen, and return the running server (`await server.stop()` ends it)."""
-    now = time.time_ns()
-    gateway = make_gateway(settings, Journal(settings.journal), now)
-    server = GatewayServer(gateway)
+async def serve(settings: GatewaySettings, now_ns: Callable[[], int] = time.time_ns,
+                keep_journal: bool = False) -> GatewayServer:
+    """Build a gateway from settings, listen, and return the running server (`await server.stop()` ends it).
+
+    `keep_journal`: the journal's lines are kept in memory too, from the first on.
+    """
+    now = now_ns()
+    gateway = make_gateway(settings, Journal(settings.journal, keep=keep_journal), now)
+    server = GatewayServer(gateway, now_ns)
     try:
         await server.start(settings.port)
     except OSError:

@@ -7,11 +7,12 @@ client sends may raise out of `receive`: it is answered as ib-wire.md 7 says, an
 from __future__ import annotations
 
 import enum
+import re
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from actors.venue.simulator import responses
-from actors.venue.simulator.agenda import Entry
+from actors.venue.simulator.agenda import Entry as AgendaEntry
 from actors.venue.simulator.desks import accounts, orders
 from actors.venue.simulator.desks.directory import HANDLERS
 from actors.venue.simulator.feeds import Subscription
@@ -37,6 +38,9 @@ IN_USE = "Unable to connect as the client id is already in use. Retry with a uni
 QUIET = frozenset({"reqCurrentTime"})
 MAX_BREACHES = 3                   # IB disconnects at the third error 100
 MAX_HELLO_BYTES = 64 * 1024        # a stranger may not make us keep more than this
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+"""What a client may be owed: one that asks for more before it reads is dropped."""
+CLIENT_ID = re.compile(r"-?[0-9]{1,10}")
 
 
 class Stage(enum.Enum):
@@ -45,6 +49,20 @@ class Stage(enum.Enum):
     START = "waiting for startApi"
     READY = "ready"
     CLOSED = "closed"
+
+
+class Outbox(list[bytes]):
+    """What waits to be written, and how many bytes that is."""
+
+    size = 0
+
+    def append(self, data: bytes) -> None:
+        super().append(data)
+        self.size += len(data)
+
+    def clear(self) -> None:
+        super().clear()
+        self.size = 0
 
 
 class Session:
@@ -58,12 +76,13 @@ class Session:
         self.stage = Stage.PREFIX
         self.closing = False
         self.subscriptions: dict[int, Subscription] = {}
-        self.streams: dict[tuple[str, int], Entry] = {}
+        self.streams: dict[tuple[str, int], AgendaEntry] = {}
         """What the desks send from time to time, by request name and id; it ends with the connection."""
         self.wants_positions = False
         self.wants_account: str | None = None
         self._buffer = FrameBuffer()
-        self._out: list[bytes] = []
+        self._out = Outbox()
+        self.hello_deadline: AgendaEntry | None = None
         self._sent_ns: deque[int] = deque()
         self._breaches = 0
 
@@ -90,6 +109,8 @@ class Session:
                 self._message(payload, now_ns)
                 if self.closing:
                     return
+                if self._out.size > MAX_WAITING_BYTES:
+                    raise FrameError(f"{self._out.size} bytes of answers wait for a client that goes on asking")
         except FrameError as error:
             self._bad(str(error), now_ns)
             self.close()
@@ -115,6 +136,20 @@ class Session:
     def close(self) -> None:
         self.closing = True
         self.stage = Stage.CLOSED
+        self._buffer = FrameBuffer()
+
+    def expect_hello(self, due_ns: int) -> None:
+        """Close unless the client has said who it is by then."""
+        self.hello_deadline = self.gateway.agenda.at(due_ns, self._no_hello)
+
+    def _no_hello(self, now_ns: int) -> None:
+        self._bad(f"no startApi in time, still {self.stage.value}", now_ns)
+        self.close()
+
+    def known(self) -> None:
+        """Stop waiting for the hello: it came, or the connection is over."""
+        if self.hello_deadline is not None:
+            self.hello_deadline.cancel()
 
     def send(self, name: str, data: bytes, now_ns: int, **fields: Any) -> None:
         """Queue one message and journal it."""
@@ -165,7 +200,7 @@ class Session:
 
     def _start(self, request: Request | PlaceOrder, now_ns: int) -> None:
         client = str(request.values.get("clientId", "")) if isinstance(request, Request) else ""
-        if request.name != "startApi" or not client.lstrip("-").isdigit() or len(client) > 10:
+        if request.name != "startApi" or CLIENT_ID.fullmatch(client) is None:
             self._bad(f"expected startApi with a client id, got {request.name}", now_ns)
             self.close()
             return
@@ -176,6 +211,7 @@ class Session:
             return
         self.client_id = client_id
         self.stage = Stage.READY
+        self.known()
         accounts.managed_accounts(self, None, now_ns)
         orders.next_id(self, now_ns)
         if self.gateway.settings.push_orders_on_connect:

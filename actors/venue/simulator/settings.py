@@ -77,5 +77,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     pacing_limit: int = 0
     """Messages per second before error 100 (IB: 50); 0 switches it off."""
     max_clients: int = 32
+    hello_seconds: Decimal = Decimal(30)
+    """A connection that has not said startApi by then is closed: strangers cannot use up the places. 0: never."""
     exec_prefix: str = ""
     """First part of execution ids; empty takes one from the start time."""

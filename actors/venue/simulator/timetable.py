@@ -15,6 +15,8 @@ import msgspec
 from actors.venue.simulator.orders import Key, Order
 
 Kind = Literal["expire", "accept", "cancel", "react"]
+Entry = tuple[int, int, Kind, Key]
+LEAST_ENTRIES = 64
 
 
 class Reaction(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +33,7 @@ class Timetable:
 
     def __init__(self, orders: Mapping[Key, Order]) -> None:
         self._orders = orders
-        self._heap: list[tuple[int, int, Kind, Key]] = []
+        self._heap: list[Entry] = []
         self._arrivals = 0
         self.reactions: dict[int, Reaction] = {}
 
@@ -48,24 +50,39 @@ class Timetable:
 
     def _push(self, due_ns: int, kind: Kind, key: Key) -> int:
         self._arrivals += 1
+        if len(self._heap) > LEAST_ENTRIES + 4 * (len(self._orders) + len(self.reactions)):
+            self._tidy()
         heapq.heappush(self._heap, (due_ns, self._arrivals, kind, key))
         return self._arrivals
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def next_ns(self) -> int | None:
         """Return when the next thing is due, or None; entries that no longer count are dropped."""
         while self._heap:
-            due, number, kind, key = self._heap[0]
-            order = self._orders.get(key)
-            if kind == "react":
-                counts = number in self.reactions
-            elif kind == "expire":
-                counts = order is not None and order.expires_ns == due
-            else:
-                counts = order is not None and order.pending == kind and order.pending_ns == due
-            if counts:
-                return due
+            if self._counts(self._heap[0]):
+                return self._heap[0][0]
             heapq.heappop(self._heap)
         return None
+
+    def _counts(self, entry: Entry) -> bool:
+        due, number, kind, key = entry
+        if kind == "react":
+            return number in self.reactions
+        order = self._orders.get(key)
+        if order is None:
+            return False
+        return order.expires_ns == due if kind == "expire" else (order.pending, order.pending_ns) == (kind, due)
+
+    def _tidy(self) -> None:
+        """Throw out what no longer counts, or is noted twice: an order may be amended for ever before it ends."""
+        kept: dict[tuple[int, Kind, Key, int], Entry] = {}
+        for entry in sorted(self._heap):
+            due, number, kind, key = entry
+            if self._counts(entry):
+                kept.setdefault((due, kind, key, number if kind == "react" else 0), entry)
+        self._heap = list(kept.values())        # sorted, and so a heap
 
     def take(self, now_ns: int) -> tuple[Kind, Key, Reaction | None] | None:
         """Return and forget the first thing that is due, or None."""

@@ -12,6 +12,8 @@ from decimal import Decimal, InvalidOperation
 
 API_PREFIX = b"API\0"
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+MAX_TEXT = 4096           # characters of one field: what a client may make us keep is bounded
+MAX_MAGNITUDE = 15        # powers of ten of one number
 MIN_SERVER_VERSION = 157
 DEFAULT_SERVER_VERSION = 176
 UNSPOKEN_VERSIONS = range(158, 164)
@@ -129,7 +131,7 @@ def negotiate(hello: bytes, cap: int = DEFAULT_SERVER_VERSION) -> int | None:
     """
     word = hello.decode("ascii", errors="replace").rstrip("\0").split(" ")[0]
     low_text, dots, high_text = word.removeprefix("v").partition("..")
-    if not word.startswith("v") or not low_text.isdigit() or (dots and not high_text.isdigit()):
+    if not word.startswith("v") or not _is_version(low_text) or (dots and not _is_version(high_text)):
         raise WireError(f"hello {word[:40]!r}: expected a version range such as v157..176")
     low = int(low_text)
     high = int(high_text) if dots else low
@@ -137,6 +139,10 @@ def negotiate(hello: bytes, cap: int = DEFAULT_SERVER_VERSION) -> int | None:
     if chosen in UNSPOKEN_VERSIONS:
         chosen = MIN_SERVER_VERSION
     return chosen if chosen >= max(low, MIN_SERVER_VERSION) else None
+
+
+def _is_version(text: str) -> bool:
+    return text.isdigit() and len(text) < 10
 
 
 class Fields:
@@ -208,7 +214,7 @@ class Fields:
         if raw in _UNSET:
             return None
         value = self._decimal(name, raw)
-        if not value.is_finite() or abs(value.adjusted()) > 30:
+        if not value.is_finite() or value.adjusted() > MAX_MAGNITUDE or value.adjusted() < -30:
             if abs(value.adjusted()) > 300:
                 return None
             raise WireError(f"{self.message}: {name} {raw[:40]!r} is out of range")

@@ -1,0 +1,445 @@
+"""Answers, round: what the gateway says is what the libraries' decoders hear, for every message that it can say.
+
+Law: a case drives a real session, never an encoder alone, and compares what a library's wrapper was told with what was
+put into the exchange. Whoever adds a message to the gateway adds a case here: the last tests see to it.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import math
+import re
+from collections import Counter
+from decimal import Decimal as D
+from typing import Any
+
+import ib_async
+import ib_insync
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.venue.simulator.contracts import Contract
+from actors.venue.simulator.feeds import Trade
+from actors.venue.simulator.gateway import Gateway
+from actors.venue.simulator.orders import Order
+from actors.venue.simulator.requests import DECODERS
+from tests.venue.client_requests import ROWS, captured
+from tests.venue.gateway_fixture import NS, ROOT, START_NS, RawClient, memory_gateway
+from tests.venue.test_sim_session import place
+
+pytestmark = pytest.mark.unit
+SPOKEN = [(ib_insync, 157), (ib_insync, 176), (ib_async, 157), (ib_async, 176), (ib_async, 178)]
+ACCOUNT = "DU1000001"
+prices = st.integers(1, 10**6).map(lambda n: D(n) / 100)
+sizes = st.integers(1, 10**6).map(D)
+ids = st.integers(1, 2**31 - 3)
+WITH_THE_ORDERS = {5, 101}
+"""openOrder and completedOrder: their round trips are with the orders' own tests."""
+
+
+class Heard:
+    """A wrapper that notes every callback of a library's decoder."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.defaultTimezone = None
+        self.ib = type("IB", (), {"TimezoneTWS": ""})()
+
+    def __getattr__(self, name: str):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *args: self.calls.append((name, *args))
+
+
+class Talk:
+    """One client of one library at one server version. `seen` are the numbers of all messages so far."""
+
+    def __init__(self, spoken: tuple[Any, int], gateway: Gateway | None = None) -> None:
+        self.library, self.version = spoken
+        self.gateway = gateway or memory_gateway(server_version=self.version)
+        self.seen: Counter[int] = Counter()
+        self.raw = RawClient(self.gateway, 1, f"v157..{self.version}".encode())
+        self.opening = self._hear(self.raw.seen[1:])
+
+    def ask(self, name: str, **arguments: Any) -> list[tuple[Any, ...]]:
+        """Ask as the library does and return what its wrapper is told."""
+        return self._hear(self.raw.send(*captured(self.library, self.version, name, arguments)))
+
+    def send(self, *fields: object) -> list[tuple[Any, ...]]:
+        return self._hear(self.raw.send(*fields))
+
+    def listen(self) -> list[tuple[Any, ...]]:
+        return self._hear(self.raw.read())
+
+    def _hear(self, messages: list[list[str]]) -> list[tuple[Any, ...]]:
+        heard = Heard()
+        decoder = self.library.decoder.Decoder(heard, self.version)
+        for fields in messages:
+            self.seen[int(fields[0])] += 1
+            decoder.interpret(list(fields))
+        return heard.calls
+
+
+@pytest.fixture(autouse=True)
+def no_decoder_complains(caplog):
+    with caplog.at_level(logging.WARNING):
+        yield
+    assert not [r for r in caplog.records if r.exc_info], caplog.text
+
+
+CASES: dict[int, str] = {}
+
+
+def says(*numbers: int):
+    """Declare which messages a case shows. The case returns its Talk, which must have heard each of them."""
+
+    def register(case):
+        for number in numbers:
+            CASES[number] = case.__name__
+
+        @settings(max_examples=20, deadline=None)
+        @given(data=st.data())
+        def test(data):
+            talk = case(data, data.draw(st.sampled_from(SPOKEN)))
+            assert set(numbers) <= talk.seen.keys(), f"{set(numbers) - talk.seen.keys()} were never said"
+
+        return test
+
+    return register
+
+
+def named(calls: list[tuple[Any, ...]], name: str) -> list[tuple[Any, ...]]:
+    return [call[1:] for call in calls if call[0] == name]
+
+
+def aapl(gateway: Gateway) -> Contract:
+    found = gateway.contracts.named("AAPL")
+    assert found is not None
+    return found
+
+
+def asked(contract: Contract) -> dict[str, Any]:
+    return {"conId": contract.con_id, "symbol": contract.symbol, "secType": contract.sec_type, "exchange": "SMART",
+            "currency": contract.currency}
+
+
+def same(contract: Any, ours: Contract) -> bool:
+    return (contract.conId, contract.symbol, contract.secType, contract.currency, contract.localSymbol) == (
+        ours.con_id, ours.symbol, ours.sec_type, ours.currency, ours.local)
+
+
+# the opening ---------------------------------------------------------------------------------------------------------
+
+@says(15, 9, 4)
+def test_a_hello_tells_accounts_the_next_id_and_the_farms(data, spoken):
+    accounts = tuple(data.draw(st.lists(st.from_regex(r"DU[0-9]{4,7}", fullmatch=True), min_size=1, max_size=4,
+                                        unique=True)))
+    last = data.draw(st.integers(0, 10**6))
+    gateway = memory_gateway(server_version=spoken[1], accounts=accounts)
+    gateway.exchange.last_id[1] = last
+    talk = Talk(spoken, gateway)
+    assert named(talk.opening, "managedAccounts") == [(",".join(accounts),)]
+    assert named(talk.opening, "nextValidId") == [(last + 1,)]
+    assert [call[:2] for call in named(talk.opening, "error")] == [(-1, 2104), (-1, 2106), (-1, 2158)]
+    assert named(talk.ask("reqManagedAccts"), "managedAccounts") == [(",".join(accounts),)]
+    assert named(talk.ask("reqIds", n=1), "nextValidId") == [(last + 1,)]
+    return talk
+
+
+# accounts ------------------------------------------------------------------------------------------------------------
+
+def hold(data, gateway: Gateway) -> dict[int, tuple[Contract, D, D]]:
+    held = {}
+    for symbol in data.draw(st.lists(st.sampled_from(["AAPL", "SPY", "MSFT", "QQQ"]), unique=True, min_size=1)):
+        contract = gateway.contracts.named(symbol)
+        assert contract is not None
+        quantity, cost = data.draw(sizes) * data.draw(st.sampled_from([1, -1])), data.draw(prices)
+        gateway.open_position(ACCOUNT, contract, quantity, cost, START_NS)
+        held[contract.con_id] = (contract, quantity, cost)
+    return held
+
+
+@says(61, 62, 71, 72, 7)
+def test_positions_are_told_in_each_of_their_three_ways(data, spoken):
+    talk = Talk(spoken)
+    held, req = hold(data, talk.gateway), data.draw(ids)
+    calls = talk.ask("reqPositions")
+    assert [c[0] for c in calls] == ["position"] * len(held) + ["positionEnd"]
+    for account, contract, quantity, cost in named(calls, "position"):
+        ours, ours_quantity, ours_cost = held[contract.conId]
+        assert (account, quantity, cost) == (ACCOUNT, float(ours_quantity), float(ours_cost))
+        assert same(contract, ours)
+    calls = talk.ask("reqPositionsMulti", reqId=req, account=ACCOUNT, model="")
+    assert named(calls, "positionMultiEnd") == [(req,)]
+    assert {(c[0], c[1], c[3].conId, c[4], c[5]) for c in named(calls, "positionMulti")} == {
+        (req, ACCOUNT, con_id, float(q), float(cost)) for con_id, (_, q, cost) in held.items()}
+    calls = talk.ask("reqAccountUpdates", subscribe=True, account=ACCOUNT)
+    for contract, quantity, price, value, cost, unrealized, _, account in named(calls, "updatePortfolio"):
+        ours, ours_quantity, ours_cost = held[contract.conId]
+        assert same(contract, ours)
+        assert (account, quantity, cost) == (ACCOUNT, float(ours_quantity), float(ours_cost))
+        assert math.isclose(value, quantity * price, rel_tol=1e-9)
+        assert math.isclose(unrealized, (price - cost) * quantity, abs_tol=0.011)
+    return talk
+
+
+@says(6, 8, 54, 73, 74, 63, 64)
+def test_account_values_are_told_in_each_of_their_three_ways(data, spoken):
+    cash = data.draw(st.integers(10**4, 10**9).map(lambda n: D(n) / 100))
+    talk, req = Talk(spoken, memory_gateway(server_version=spoken[1], cash=cash)), data.draw(ids)
+    calls = talk.ask("reqAccountUpdates", subscribe=True, account=ACCOUNT)
+    values = {key: (value, currency, account) for key, value, currency, account in named(calls, "updateAccountValue")}
+    assert D(values["TotalCashValue"][0]) == cash
+    assert values["TotalCashValue"][1:] == ("USD", ACCOUNT)
+    ((time,),) = named(calls, "updateAccountTime")
+    assert re.fullmatch(r"\d\d:\d\d", time)
+    assert named(calls, "accountDownloadEnd") == [(ACCOUNT,)]
+    calls = talk.ask("reqAccountUpdatesMulti", reqId=req, account=ACCOUNT, model="", ledger=False)
+    assert (req, ACCOUNT, "", "TotalCashValue", str(values["TotalCashValue"][0]), "USD") in named(
+        calls, "accountUpdateMulti")
+    assert named(calls, "accountUpdateMultiEnd") == [(req,)]
+    calls = talk.ask("reqAccountSummary", reqId=req, group="All", tags="NetLiquidation,TotalCashValue")
+    assert {(c[0], c[1], c[2], D(c[3]), c[4]) for c in named(calls, "accountSummary")} == {
+        (req, ACCOUNT, tag, cash, "USD") for tag in ("NetLiquidation", "TotalCashValue")}
+    assert named(calls, "accountSummaryEnd") == [(req,)]
+    return talk
+
+
+@says(94)
+def test_profit_and_loss_adds_up(data, spoken):
+    talk, req = Talk(spoken), data.draw(ids)
+    held = hold(data, talk.gateway)
+    calls = talk.ask("reqPnL", reqId=req, account=ACCOUNT, model="")
+    talk.gateway.advance(START_NS + 2 * NS)
+    ((heard, _, unrealized, realized), *_) = named(calls + talk.listen(), "pnl")
+    expected = sum((c.reference_price - cost) * quantity for c, quantity, cost in held.values())
+    assert (heard, realized) == (req, 0)
+    assert math.isclose(unrealized, float(expected), rel_tol=1e-9, abs_tol=0.02)
+    return talk
+
+
+# reference -----------------------------------------------------------------------------------------------------------
+
+@says(10, 52, 93)
+def test_a_contract_and_its_market_rule_come_back(data, spoken):
+    talk, req = Talk(spoken), data.draw(ids)
+    ours = data.draw(st.sampled_from([c for c in talk.gateway.contracts.by_id.values() if c.sec_type == "STK"]))
+    calls = talk.ask("reqContractDetails", reqId=req, contract=asked(ours))
+    ((heard, details),) = named(calls, "contractDetails")
+    assert heard == req
+    assert same(details.contract, ours)
+    assert (details.contract.tradingClass, details.contract.primaryExchange) == (ours.klass, ours.primary_exchange)
+    assert (details.minTick, details.longName, details.stockType) == (
+        float(ours.min_tick), ours.long_name, ours.stock_type)
+    assert details.validExchanges == ours.valid_exchanges
+    assert set(details.marketRuleIds.split(",")) == {str(ours.market_rule_id)}
+    assert named(calls, "contractDetailsEnd") == [(req,)]
+    rule = data.draw(st.sampled_from(sorted(talk.gateway.contracts.rules)))
+    ((heard, steps),) = named(talk.ask("reqMarketRule", ruleId=rule), "marketRule")
+    assert heard == rule
+    assert [(s.lowEdge, s.increment) for s in steps] == [
+        (float(edge), float(step)) for edge, step in talk.gateway.contracts.rules[rule]]
+    return talk
+
+
+@says(49, 107)
+def test_the_time_and_the_user_come_back(data, spoken):
+    talk, req = Talk(spoken), data.draw(ids)
+    talk.raw.now = START_NS + data.draw(st.integers(0, 10**9)) * NS
+    assert named(talk.ask("reqCurrentTime"), "currentTime") == [(talk.raw.now // NS,)]
+    assert named(talk.ask("reqUserInfo", reqId=req), "userInfo") == [(req, "")]
+    return talk
+
+
+# market data ---------------------------------------------------------------------------------------------------------
+
+@says(81, 58, 1, 2, 45, 46, 57)
+def test_quotes_and_trades_are_heard_as_ticks(data, spoken):
+    talk, req = Talk(spoken), data.draw(ids)
+    gateway, ours = talk.gateway, aapl(talk.gateway)
+    bid, wide, last = data.draw(prices), data.draw(prices), data.draw(prices)
+    bid_size, ask_size, size = data.draw(sizes), data.draw(sizes), data.draw(sizes)
+    calls = talk.ask("reqMktData", reqId=req, contract=asked(ours), generic="", snapshot=False, regulatory=False,
+                     options=[])
+    assert named(calls, "tickReqParams")[0][:2] == (req, float(ours.min_tick))
+    assert named(calls, "marketDataType") == [(req, 1)]
+    assert (req, 49, 0.0) in named(calls, "tickGeneric")
+    gateway.set_quote(ours, START_NS, bid=bid, ask=bid + wide, bid_size=bid_size, ask_size=ask_size, match=False)
+    ticks = named(talk.listen(), "priceSizeTick")
+    assert (req, 1, float(bid), float(bid_size)) in ticks
+    assert (req, 2, float(bid + wide), float(ask_size)) in ticks
+    volume = gateway.exchange.quote_of(ours.con_id).volume
+    gateway.trade(ours, Trade(last, size, START_NS + NS), START_NS + NS)
+    calls = talk.listen()
+    assert (req, 4, float(last), float(size)) in named(calls, "priceSizeTick")
+    assert (req, 5, float(size)) in named(calls, "tickSize")
+    assert (req, 8, float(volume + size)) in named(calls, "tickSize")
+    assert (req, 45, str(START_NS // NS + 1)) in named(calls, "tickString")
+    calls = talk.ask("reqMktData", reqId=req + 1, contract=asked(ours), generic="", snapshot=True, regulatory=False,
+                     options=[])
+    talk.gateway.advance(START_NS + 12 * NS)
+    assert named(calls + talk.listen(), "tickSnapshotEnd") == [(req + 1,)]
+    return talk
+
+
+@says(99)
+def test_every_kind_of_tick_by_tick_is_heard(data, spoken):
+    talk = Talk(spoken)
+    gateway, symbols = talk.gateway, iter(["AAPL", "SPY", "MSFT", "QQQ"])
+    bid, wide, last, size = data.draw(prices), data.draw(prices), data.draw(prices), data.draw(sizes)
+    for number, kind in enumerate(("Last", "AllLast", "BidAsk", "MidPoint"), 1):
+        ours = gateway.contracts.named(next(symbols))
+        assert ours is not None
+        talk.ask("reqTickByTickData", reqId=number, contract=asked(ours), kind=kind, n=0, ignoreSize=False)
+        gateway.set_quote(ours, START_NS, bid=bid, ask=bid + wide, bid_size=size, ask_size=size + 1, match=False)
+        gateway.trade(ours, Trade(last, size, START_NS + NS, "ARCA", "T"), START_NS + NS)
+        calls = talk.listen()
+        if number < 3:
+            ((req, which, time, price, heard_size, attributes, exchange, conditions),) = named(
+                calls, "tickByTickAllLast")
+            assert (req, which, time) == (number, number, START_NS // NS + 1)
+            assert (price, heard_size, exchange, conditions) == (float(last), float(size), "ARCA", "T")
+            assert attributes.unreported is False
+        elif number == 3:
+            req, _, low, high, low_size, high_size, _ = named(calls, "tickByTickBidAsk")[-1]
+            assert (req, low, high, low_size, high_size) == (
+                3, float(bid), float(bid + wide), float(size), float(size + 1))
+        else:
+            req, _, middle = named(calls, "tickByTickMidPoint")[-1]
+            assert (req, middle) == (4, float((bid + bid + wide) / 2))
+    return talk
+
+
+# orders --------------------------------------------------------------------------------------------------------------
+
+@says(3, 11, 59, 53, 55, 102)
+def test_what_became_of_an_order_is_told_as_it_happens_and_again_on_demand(data, spoken):
+    talk, req = Talk(spoken), data.draw(ids)
+    gateway = talk.gateway
+    quantity, part, price = data.draw(st.integers(2, 10**6)), data.draw(st.integers(1, 10**6)), data.draw(prices)
+    part = min(part, quantity - 1)
+    layout = place(data.draw(st.integers(1, 10**6)), quantity=str(quantity), lmt="50", ref="B1.entry")
+    if talk.version < 176:
+        layout = layout[:-5]         # duration, postToAts, autoCancelParent, advancedErrorOverride, manualOrderTime
+    if talk.version >= 177:
+        del layout[42]               # faProfile
+    calls = talk.send(*layout)
+    (order,) = gateway.exchange.open_orders()
+    assert named(calls, "orderStatus")[-1][:4] == (order.order_id, "Submitted", 0.0, float(quantity))
+    gateway.deliver(gateway.exchange.fill(order, D(part), price, START_NS), START_NS)
+    calls = talk.listen()
+    live = told_of(calls, -1, order, part, price)
+    status = named(calls, "orderStatus")[-1]
+    assert status[:6] == (order.order_id, "Submitted", float(part), float(quantity - part), float(price), order.perm_id)
+    assert status[7:9] == (float(price), 1)
+    calls = talk.ask("reqExecutions", reqId=req, filter={})
+    assert told_of(calls, req, order, part, price) == live
+    assert named(calls, "execDetailsEnd") == [(req,)]
+    assert named(talk.ask("reqAllOpenOrders"), "openOrderEnd") == [()]
+    assert named(talk.ask("reqCompletedOrders", apiOnly=False), "completedOrdersEnd") == [()]
+    return talk
+
+
+def told_of(calls, req: int, order: Order, part: int, price: D) -> str:
+    ((heard, contract, execution),) = named(calls, "execDetails")
+    assert heard == req
+    assert same(contract, order.contract)
+    assert (execution.orderId, execution.permId, execution.clientId, execution.orderRef) == (
+        order.order_id, order.perm_id, 1, "B1.entry")
+    assert (execution.shares, execution.price, execution.cumQty, execution.avgPrice) == (part, float(price), part,
+                                                                                         float(price))
+    assert (execution.side, execution.acctNumber, execution.time.timestamp()) == ("BOT", ACCOUNT, START_NS // NS)
+    ((report,),) = named(calls, "commissionReport")
+    assert (report.execId, report.currency, report.commission) == (execution.execId, "USD", float(order.commission))
+    return execution.execId
+
+
+@says(4)
+def test_an_error_comes_back_with_its_id_its_code_and_its_text(data, spoken):
+    talk, req = Talk(spoken), data.draw(ids)
+    code = data.draw(st.integers(1, 20_000))
+    text = data.draw(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60))
+    talk.gateway.by_client[1].error(req, code, text, START_NS)
+    assert [call[:3] for call in named(talk.listen(), "error")] == [(req, code, text)]
+    return talk
+
+
+@says(100)
+def test_a_manual_order_that_is_bound_gets_a_negative_id_that_is_told(data, spoken):
+    gateway = memory_gateway(server_version=spoken[1])
+    talk = Talk(spoken, gateway)
+    zero = Talk.__new__(Talk)
+    zero.library, zero.version, zero.gateway, zero.seen = talk.library, talk.version, gateway, talk.seen
+    zero.raw = RawClient(gateway, 0, f"v157..{talk.version}".encode())
+    order = Order(client_id=0, order_id=0, contract=aapl(gateway), action="BUY", total=data.draw(sizes),
+                  order_type="LMT", lmt=D(50), account=ACCOUNT)
+    gateway.deliver(gateway.exchange.manual_order(order, START_NS), START_NS)
+    calls = zero.ask("reqAutoOpenOrders", bind=True)
+    assert order.order_id < 0
+    assert named(calls, "orderBound") == [(order.perm_id, 0, order.order_id)]
+    return zero
+
+
+# nothing is forgotten ------------------------------------------------------------------------------------------------
+
+def numbers_in_the_source() -> dict[int, str]:
+    """Return the number of every message that some line of the simulator begins, and where."""
+    found: dict[int, str] = {}
+    for path in sorted((ROOT / "actors/venue/simulator").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            for number in _begun_by(node):
+                found[number] = f"{path.relative_to(ROOT)}:{node.lineno}"  # type: ignore[attr-defined]
+    return found
+
+
+def _begun_by(node: ast.AST) -> list[int]:
+    first: ast.AST | None = None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "encode" and node.args:
+        first = node.args[0]
+        if isinstance(first, ast.Starred) and isinstance(first.value, ast.List):
+            first = first.value.elts[0]
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
+        names = [t.id for t in (node.targets if isinstance(node, ast.Assign) else [node.target])
+                 if isinstance(t, ast.Name)]
+        values = [n for n in ast.walk(node.value) if isinstance(n, ast.List) and n.elts] if node.value else []
+        return [v.elts[0].value for v in values if "fields" in names and isinstance(v.elts[0], ast.Constant)
+                and isinstance(v.elts[0].value, int) and len(v.elts) > 1]
+    elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+        begun = re.match(r"(\d+)\0", str(node.values[0].value))
+        return [int(begun[1])] if begun else []
+    return [first.value] if isinstance(first, ast.Constant) and isinstance(first.value, int) else []
+
+
+def test_every_message_that_the_source_can_begin_has_a_round_trip():
+    found = numbers_in_the_source()
+    assert {3, 5, 10, 11, 99, 101} <= found.keys(), "the search itself finds what is known to be there"
+    missing = {number: where for number, where in found.items() if number not in CASES.keys() | WITH_THE_ORDERS}
+    assert not missing
+
+
+@pytest.mark.parametrize("spoken", SPOKEN, ids=lambda spoken: f"{spoken[0].__name__}-{spoken[1]}")
+def test_whatever_is_asked_is_answered_with_messages_that_have_a_round_trip(spoken):
+    talk = Talk(spoken)
+    contract = asked(aapl(talk.gateway))
+    given_ = {"contract": contract, "filter": {}, "options": [], "account": ACCOUNT, "model": "", "duration": "1 D",
+              "barSize": "1 min", "what": "TRADES", "formatDate": 1, "ruleId": 26, "level": 1, "rows": 3,
+              "group": "All", "tags": "NetLiquidation", "pattern": "AA", "generic": "", "secType": "STK",
+              "conId": 265598, "symbol": "AAPL", "exchange": "", "start": "20251008 10:00:00 US/Eastern",
+              "end": "", "n": 5,
+              "subscribe": True, "bind": False, "kind": 1, "bboExchange": "a60001"}
+    for number, (name, _) in enumerate(sorted(DECODERS.values()), 1):
+        if name in ("placeOrder", "startApi"):
+            continue
+        arguments = {key: given_.get(key, False) for key in ROWS[name][1]}
+        arguments |= {key: number for key in ("reqId", "orderId") if key in arguments}
+        if name == "reqTickByTickData":
+            arguments["kind"] = "Last"
+        if name == "cancelOrder":
+            arguments["manualTime"] = ""
+        talk.ask(name, **arguments)
+    for seconds in (1, 6, 200):
+        talk.gateway.advance(START_NS + seconds * NS)
+        talk.listen()
+    assert talk.seen.keys() <= CASES.keys() | WITH_THE_ORDERS
