@@ -14,7 +14,10 @@ from actors.venue.simulator.contracts import Contract, ContractBook, ContractQue
 from actors.venue.simulator.instructions import Instructions, Leg
 from actors.venue.simulator.orders import Order
 from actors.venue.simulator.reports import CommissionReport, ErrorReport, FillReport
-from tests.venue.gateway_fixture import DEFAULT_ACCOUNT, Venue, words
+from tests.venue.gateway_fixture import DEFAULT_ACCOUNT, START_NS, RawClient, Venue, memory_gateway, words
+from tests.venue.test_sim_persistence import gateway_on, killed, snapshots
+from tests.venue.test_sim_session import AAPL as PLACED
+from tests.venue.test_sim_session import ids, place
 
 pytestmark = pytest.mark.unit
 AAPL, SPY, MSFT = 265598, 756733, 272093
@@ -123,8 +126,7 @@ def test_a_fill_is_one_execution_of_the_bag_and_one_of_each_leg_with_their_commi
     reports = len(venue.heard)
     order = order_for(venue, VERTICAL, lmt="3.2")
     assert words(venue.heard[reports:]) == [
-        "5 PreSubmitted", "3 PreSubmitted", "5 Submitted", "3 Submitted", "11", "11", "11", "5 Filled", "3 Filled",
-        "59", "59", "59"]
+        "5 PreSubmitted", "3 PreSubmitted", "11", "11", "11", "5 Filled", "3 Filled", "59", "59", "59"]
     assert fills(venue) == [("BAG", "BOT", D(3), D("3.2")), ("OPT", "BOT", D(3), D("5.1")),
                             ("OPT", "SLD", D(3), D("1.9"))]
     executions = [r.execution for r in venue.heard if isinstance(r, FillReport)]
@@ -239,6 +241,50 @@ def test_a_combination_is_in_no_group_and_takes_only_simple_types():
     assert [r.code for r in venue.heard if isinstance(r, ErrorReport)] == [356]
     stop = order_for(venue, PAIR, order_type="STP", aux=5)
     assert (stop.status, "MKT or LMT" in stop.done_text) == ("Inactive", True)
+
+
+# on the wire and over a restart ------------------------------------------------------------------------------------
+
+def bag(order_id: int, lmt: str, ratio: str = "2", ref: str = "pair") -> list[str]:
+    """Return placeOrder of one SPY against AAPL, for server version 176."""
+    fields = place(order_id, quantity="3", lmt=lmt, tif="GTC", ref=ref, contract=["0", "SPY", "BAG", *PLACED[3:]])
+    rest = ["SMART", "0", "0", "", "-1"]
+    legs = ["2", str(SPY), "1", "BUY", *rest, str(AAPL), ratio, "SELL", *rest, "0", "0"]
+    return [*fields[:35], *legs, *fields[35:]]
+
+
+def test_on_the_wire_a_combination_is_placed_amended_and_filled():
+    gateway = memory_gateway()
+    client = RawClient(gateway)
+    answer = client.send(*bag(1, "-40"))
+    assert ids(answer) == ["5", "3", "5", "3"]
+    assert f"{SPY}|1,{AAPL}|-2" in answer[0]
+    assert [m[3] for m in client.send(*bag(1, "-31", ratio="3")) if m[0] == "4"] == ["105"]
+    answer = client.send(*bag(1, "-31"))                # 168.01 - 2 x 99.99
+    assert ids(answer) == ["5", "3", "11", "11", "11", "5", "3", "59", "59", "59"]
+    assert [(m[5], m[18], m[19], m[20]) for m in answer if m[0] == "11"] == [
+        ("BAG", "BOT", "3", "-31.97"), ("STK", "BOT", "3", "168.01"), ("STK", "SLD", "6", "99.99")]
+    assert {m[4]: m[14] for m in client.send(61, 1) if m[0] == "61"} == {"SPY": "3", "AAPL": "-6"}
+    asked = [m for m in client.send(7, 3, 9, 0, "", "", "", "BAG", "", "") if m[0] == "11"]
+    assert [m[14].count(".") for m in asked] == [3]
+
+
+def test_a_combination_and_its_fills_come_back_after_a_restart(tmp_path):
+    path = tmp_path / "state.db"
+    first = gateway_on(path)
+    client = RawClient(first)
+    client.send(*bag(1, "-31"))
+    client.send(*bag(2, "-40", ref="resting"))
+    copy = killed(path, tmp_path / "killed.db")
+    first.disconnect(client.session, START_NS)
+    before = snapshots(first)
+    again = gateway_on(copy)
+    assert snapshots(again) == before
+    assert not any(c.sec_type == "BAG" for c in again.contracts.by_id.values()), "no market of its own"
+    order = again.exchange.known(1, 2)
+    assert again.exchange.combos.by_id[order.contract.con_id].contract == order.contract
+    again.set_quote(again.contracts.by_id[AAPL], START_NS, bid=D("104.1"), ask=D("104.2"))
+    assert (order.status, order.avg_price) == ("Filled", -40)
 
 
 # options -----------------------------------------------------------------------------------------------------------

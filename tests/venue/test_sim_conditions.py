@@ -24,6 +24,7 @@ from actors.venue.simulator.journal import executions
 from actors.venue.simulator.orders import Order
 from actors.venue.simulator.reports import ErrorReport
 from tests.venue.gateway_fixture import NS, START_NS, RawClient, Venue, memory_gateway, words
+from tests.venue.test_sim_persistence import gateway_on, killed
 from tests.venue.test_sim_session import ids, place
 
 pytestmark = pytest.mark.unit
@@ -370,6 +371,29 @@ def test_a_print_lets_go_before_the_caller_hears_of_it():
     client.send(*fields)
     gateway.trade(gateway.contracts.by_id[SPY], Trade(D(170), D(1), START_NS), START_NS)
     assert [e["symbol"] for e in executions(gateway.journal.lines)] == ["AAPL"]
+
+
+def test_a_held_order_is_held_after_a_restart_too(tmp_path):
+    path = tmp_path / "state.db"
+    client = RawClient(gateway_on(path))
+    held, until_then = place(1, lmt="101", tif="GTC"), place(2, lmt="90", tif="GTC", ref="until")
+    held[-25:-24] = ["1", "1", "a", "1", "170", str(SPY), "SMART", "0", "1", "0"]
+    until_then[-25:-24] = ["1", "1", "a", "1", "170", str(SPY), "SMART", "0", "1", "1"]
+    client.send(*held)
+    client.send(*until_then)
+    again = gateway_on(killed(path, tmp_path / "killed.db"))
+    assert [again.exchange.known(1, n).status for n in (1, 2)] == ["PreSubmitted", "Submitted"]
+    again.trade(again.contracts.by_id[SPY], Trade(D(170), D(1), START_NS), START_NS)
+    assert [again.exchange.known(1, n).status for n in (1, 2)] == ["Filled", "Cancelled"]
+
+
+def test_a_time_without_a_zone_is_new_york_s_with_a_warning():
+    client = RawClient(memory_gateway())
+    fields = place(1, lmt="101")
+    fields[37] = "20251009 05:00:00"                 # 9:00 UTC
+    answer = client.send(*fields)
+    assert [m[3] for m in answer if m[0] == "4"] == ["2174"]
+    assert client.gateway.exchange.next_expiry_ns() == START_NS + 400 * NS
 
 
 def test_a_held_order_s_state_can_be_written_down_and_read_back():

@@ -310,7 +310,7 @@ def test_the_largest_order_of_all_lives_through_a_session(library, version):
     contract = library.Contract(secType="BAG", symbol="SPY", exchange="SMART", currency="USD", comboLegs=legs)
     about = {"conId": 265598, "exch": "SMART"}
     order = build(library, "LMT", {
-        "account": "", "lmtPrice": -31.5, "orderRef": "all", "algoStrategy": "Adaptive", "hedgeType": "P",
+        "account": "", "lmtPrice": -31.5, "tif": "GTC", "orderRef": "all", "algoStrategy": "Adaptive", "hedgeType": "P",
         "hedgeParam": "2", "algoParams": [library.TagValue("adaptivePriority", "Normal")], "scaleInitLevelSize": 10,
         "scalePriceIncrement": 0.05, "smartComboRoutingParams": [library.TagValue("NonGuaranteed", "1")],
         "conditions": [
