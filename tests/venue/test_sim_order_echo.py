@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from decimal import Decimal as D
 from typing import Any
 
 import ib_async
@@ -21,10 +22,11 @@ from actors.venue.simulator import order_messages
 from actors.venue.simulator.combos import ComboBook
 from actors.venue.simulator.contracts import BUILT_IN, Contract, ContractBook
 from actors.venue.simulator.desks.orders import order_of
+from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.order_request import place_order
 from actors.venue.simulator.orders import Order
-from actors.venue.simulator.wire import Fields, frame, split
-from tests.venue.gateway_fixture import RawClient, memory_gateway
+from actors.venue.simulator.wire import Fields, encode, frame, split
+from tests.venue.gateway_fixture import START_NS, RawClient, memory_gateway
 from tests.venue.test_sim_wire import Heard, written_by
 
 pytestmark = pytest.mark.unit
@@ -158,9 +160,9 @@ def test_what_is_set_comes_back_and_nothing_else_changes(spoken, order_type, dat
     changes = data.draw(set_fields(order_type))
     contract = library.Stock("AAPL", "SMART", "USD", conId=265598)
     full, plain = (taken(library, version, contract, build(library, order_type, c)) for c in (changes, {}))
-    for encode, missing in MESSAGES:
-        _, got, _ = told(library, version, encode(full, version))
-        _, expected, _ = told(library, version, encode(plain, version))
+    for message, missing in MESSAGES:
+        _, got, _ = told(library, version, message(full, version))
+        _, expected, _ = told(library, version, message(plain, version))
         wanted = fields_of(expected) | {
             name: value for name, value in changes.items()
             if applies(name, order_type, version, library) and name not in missing}
@@ -175,8 +177,8 @@ def test_what_has_no_room_in_the_answer_leaves_no_trace_there(library, version, 
     changes["orderMiscOptions"] = [library.TagValue("a", "b")]
     contract = library.Stock("AAPL", "SMART", "USD", conId=265598)
     full, plain = (taken(library, version, contract, build(library, "LMT", c)) for c in (changes, {}))
-    for encode in (order_messages.open_order, order_messages.completed_order):
-        assert encode(full, version) == encode(plain, version)
+    for message in (order_messages.open_order, order_messages.completed_order):
+        assert message(full, version) == message(plain, version)
 
 
 def all_conditions(library: Any, draw: Any) -> list[Any]:
@@ -206,9 +208,9 @@ def test_conditions_algo_and_delta_neutral_contract_come_back(spoken, data):
     contract = library.Stock("AAPL", "SMART", "USD", conId=265598)
     contract.deltaNeutralContract = library.DeltaNeutralContract(draw(whole), draw(amount), draw(amount))
     placed = taken(library, version, contract, order)
-    for encode in (order_messages.open_order, order_messages.completed_order):
-        about, got, _ = told(library, version, encode(placed, version))
-        if encode is order_messages.open_order:
+    for message in (order_messages.open_order, order_messages.completed_order):
+        about, got, _ = told(library, version, message(placed, version))
+        if message is order_messages.open_order:
             assert got.softDollarTier == order.softDollarTier
         assert got.conditions == list(conditions)
         assert (got.algoStrategy, got.algoParams) == (order.algoStrategy, params)
@@ -238,8 +240,8 @@ def test_a_combination_comes_back_with_its_legs_prices_and_routing(spoken, data)
     combo = ComboBook(ContractBook()).resolve(read.contract, read.instructions.legs)
     placed = taken(library, version, contract, order, combo.contract)
     described = ",".join(f"{leg.conId}|{leg.ratio if leg.action == 'BUY' else -leg.ratio}" for leg in legs)
-    for encode in (order_messages.open_order, order_messages.completed_order):
-        about, got, _ = told(library, version, encode(placed, version))
+    for message in (order_messages.open_order, order_messages.completed_order):
+        about, got, _ = told(library, version, message(placed, version))
         assert (about.secType, about.symbol, about.exchange) == ("BAG", "X", "SMART")
         assert about.comboLegs == legs
         assert about.comboLegsDescrip == described
@@ -275,9 +277,9 @@ def test_an_order_that_is_sent_again_as_it_was_shown_is_the_same_order(library, 
     assert (shown.deltaNeutralOrderType, shown.adjustedOrderType) == ("None", "None")
     again = taken(library, version, shown_contract, shown)
     assert again.instructions == first.instructions
-    for encode in (order_messages.open_order, order_messages.completed_order):
-        assert fields_of(told(library, version, encode(again, version))[1]) == fields_of(
-            told(library, version, encode(first, version))[1])
+    for message in (order_messages.open_order, order_messages.completed_order):
+        assert fields_of(told(library, version, message(again, version))[1]) == fields_of(
+            told(library, version, message(first, version))[1])
 
 
 def test_a_plain_order_is_spelled_as_recorded():
@@ -299,17 +301,13 @@ def test_a_plain_order_is_spelled_as_recorded():
     assert split(order_messages.open_order(plain, 178)[4:]) == [*fields[:34], *fields[35:], "", "", "0", *[""] * 5]
 
 
-@pytest.mark.parametrize(("library", "version"), [(ib_insync, 157), (ib_insync, 176), (ib_async, 176), (ib_async, 178)])
-def test_the_largest_order_of_all_lives_through_a_session(library, version):
-    """A BAG with six conditions, algo, scale and hedge (ib-wire.md 15.3), sent, shown, cancelled and shown again."""
-    client = RawClient(memory_gateway(server_version=178), start=False)
-    client.raw(b"API\0" + frame(f"v157..{version}".encode()))
-    client.send(71, 2, 1, "")
+def largest(library: Any) -> tuple[Any, Any]:
+    """Return a BAG and an order with six conditions, algo, scale and hedge (ib-wire.md 15.3)."""
     legs = [library.ComboLeg(conId=756733, ratio=1, action="BUY", exchange="SMART"),
             library.ComboLeg(conId=265598, ratio=2, action="SELL", exchange="SMART")]
     contract = library.Contract(secType="BAG", symbol="SPY", exchange="SMART", currency="USD", comboLegs=legs)
     about = {"conId": 265598, "exch": "SMART"}
-    order = build(library, "LMT", {
+    return contract, build(library, "LMT", {
         "account": "", "lmtPrice": -31.5, "tif": "GTC", "orderRef": "all", "algoStrategy": "Adaptive", "hedgeType": "P",
         "hedgeParam": "2", "algoParams": [library.TagValue("adaptivePriority", "Normal")], "scaleInitLevelSize": 10,
         "scalePriceIncrement": 0.05, "smartComboRoutingParams": [library.TagValue("NonGuaranteed", "1")],
@@ -317,13 +315,51 @@ def test_the_largest_order_of_all_lives_through_a_session(library, version):
             library.PriceCondition(price=150.0, **about), library.TimeCondition(time="20990101-00:00:00"),
             library.MarginCondition(percent=3), library.ExecutionCondition(secType="STK", exch="SMART", symbol="SPY"),
             library.VolumeCondition(volume=5, **about), library.PercentChangeCondition(changePercent=2.5, **about)]})
-    answer = client.raw(frame("".join(f"{f}\0" for f in written_by(library, version, contract, order)).encode()))
+
+
+def connected(version: int) -> RawClient:
+    client = RawClient(memory_gateway(server_version=178), start=False)
+    client.raw(b"API\0" + frame(f"v157..{version}".encode()))
+    client.send(71, 2, 1, "")
+    return client
+
+
+@pytest.mark.parametrize(("library", "version"), [(ib_insync, 157), (ib_insync, 176), (ib_async, 176), (ib_async, 178)])
+def test_the_largest_order_of_all_lives_through_a_session(library, version):
+    client = connected(version)
+    contract, order = largest(library)
+    answer = client.send(*written_by(library, version, contract, order))
     assert [m[0] for m in answer] == ["5", "3"]
     answer += client.send("4", "1", "7", "") + client.send(99, 0)
     for message in (m for m in answer if m[0] in ("5", "101")):
-        shown, got, state = told(library, version, frame("".join(f"{field}\0" for field in message).encode()))
+        shown, got, state = told(library, version, encode(*message))
         assert state.status == ("PreSubmitted" if message[0] == "5" else "Cancelled")
-        assert (shown.comboLegs, shown.comboLegsDescrip) == (legs, "756733|1,265598|-2")
+        assert (shown.comboLegs, shown.comboLegsDescrip) == (contract.comboLegs, "756733|1,265598|-2")
         assert (got.conditions, got.algoParams) == (order.conditions, order.algoParams)
         assert (got.lmtPrice, got.hedgeParam, got.scalePriceIncrement, got.orderRef) == (-31.5, "2", 0.05, "all")
     assert [m[0] for m in answer].count("101") == 1
+
+
+LARGEST = written_by(ib_insync, 176, *largest(ib_insync))
+BROKEN = ["", "-1", "abc", "1e999", "1e29", "1e-29", "NaN", "2147483648", "1.7976931348623157E308", "None", "9" * 25,
+          "é", "0.001", "99999999999", "Infinity", "00010101-00:00:00", "20260101 00:00:00 ../x", "S", "7"]
+
+
+@settings(max_examples=250, deadline=None)
+@given(changes=st.dictionaries(st.integers(1, len(LARGEST) - 1), st.sampled_from(BROKEN), max_size=4),
+       less=st.integers(0, len(LARGEST)))
+def test_the_largest_order_with_any_field_wrong_or_missing_is_taken_or_refused_by_name(changes, less):
+    client = connected(176)
+    fields = list(LARGEST)
+    for at, value in changes.items():
+        fields[at] = value
+    answer = client.send(*(fields if less % 3 else fields[:max(2, less)]))
+    assert {m[0] for m in answer} <= {"3", "4", "5", "11", "59"}
+    assert all(m[4] for m in answer if m[0] == "4")
+    for con_id in (265598, 756733):
+        contract = client.gateway.contracts.by_id[con_id]
+        client.gateway.trade(contract, Trade(contract.reference_price * 2, D(100), START_NS), START_NS)
+    client.gateway.advance(START_NS)
+    client.send(6, 2, 1, "DU1000001")
+    client.send(16, 1)
+    assert client.send(49, 1)[-1][0] == "49"

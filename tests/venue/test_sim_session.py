@@ -268,7 +268,8 @@ def test_what_if_uses_no_id_up():
 
 
 @pytest.mark.parametrize(("at", "value", "code", "named"), [
-    (39, "all", "321", "faGroup"), (75, "20260101-00:00:00", "321", "activeStartTime"),
+    (39, "all", "321", "faGroup"), (43, "m", "321", "modelCode"), (-14, "500", "321", "cashQty"),
+    (75, "20260101-00:00:00", "321", "activeStartTime"),
     (53, "1", "10268", "eTradeOnly"), (37, "tomorrow", "391", "good after time")])
 def test_an_instruction_that_is_not_followed_is_refused_by_name(at, value, code, named):
     gateway = memory_gateway()
@@ -292,6 +293,16 @@ def test_what_is_worked_as_a_plain_order_is_said_in_the_journal_or_refused_by_a_
     answer = RawClient(strict).send(*fields)
     assert (answer[0][3], "adjustedOrderType" in answer[0][4]) == ("201", True)
     assert not executions(strict.journal.lines)
+
+
+@pytest.mark.parametrize(("fields", "code"), [
+    (place(1, lmt="1e29"), "109"), (place(1, lmt="1000000001"), "109"), (place(1, kind="STP", aux="1e20"), "109"),
+    (place(1, quantity="1000000001", lmt="90"), "383"), (place(1, quantity="1e30", lmt="90"), "383"),
+    (place(1, quantity="1e25", lmt="90", what_if="1"), "383")])
+def test_a_price_or_quantity_beyond_all_measure_is_refused(fields, code):
+    client = RawClient(memory_gateway())
+    assert [m[3] for m in client.send(*fields) if m[0] == "4"] == [code]
+    assert client.gateway.exchange.orders == {}
 
 
 def test_with_two_accounts_an_order_must_name_one():

@@ -3,9 +3,17 @@
 Law: every field of the layout is read, in order, for the negotiated version; nothing that is set is dropped unsaid.
 
 Scalars that the exchange only echoes go into `extras` under IB's names, spelled as they came, and only where they are
-set: what a client re-sends from an openOrder ('None', 1.797e308, 2147483647) counts as empty. Fields for which
-openOrder has no room are read and checked, and change nothing here: secIdType, secId, algoId, orderMiscOptions,
-extOperator, the four mifid2 fields, overridePercentageConstraints, advancedErrorOverride, manualOrderTime.
+set: what a client re-sends from an openOrder ('None', 1.797e308, 2147483647) counts as empty. What becomes of a field:
+
+- followed: legs, conditions, goodAfterTime, minQty, discretionaryAmt, allOrNone, autoCancelParent and all that the
+  exchange's Order names;
+- refused by name where it is set: NOT_FOLLOWED below, scaleTable, activeStartTime, activeStopTime (321), eTradeOnly and
+  firmQuoteOnly (10268), order types that validation.TYPES does not have (201);
+- worked as the plain order around it, said in the journal, or refused by a switch: validation.PLAINLY;
+- echoed only, as it cannot matter at a venue with one market and one account holder: routing, display, clearing, short
+  sale and volatility fields, duration, postToAts, soft dollars, and so on;
+- without room in openOrder, read and checked, and without effect here: secIdType, secId, algoId, orderMiscOptions,
+  extOperator, the four mifid2 fields, overridePercentageConstraints, advancedErrorOverride, manualOrderTime.
 """
 
 from __future__ import annotations
@@ -35,6 +43,7 @@ PEG_BENCH = frozenset({"PEG BENCH", "PEGBENCH"})
 PEG_BEST = frozenset({"PEG BEST", "PEGBEST"})
 PEG_MID = frozenset({"PEG MID", "PEGMID"})
 INFINITY = "Infinity"                         # as Java spells it; ib_insync and ib_async write Infinite and read this
+NOT_FOLLOWED = ("faGroup", "faProfile", "modelCode", "cashQty", "isOmsContainer")
 MAX_LEGS = 100
 MAX_PAIRS = 1000
 
@@ -149,7 +158,7 @@ def place_order(f: Fields, version: int) -> PlaceOrder:
     _conditions(f, parts)
     lmt_offset = _adjusted(f, x)
     _tail(f, x, parts, version, contract.exchange, order_type)
-    unsupported = [*windows, *(name for name in ("faGroup", "faProfile") if name in x.kept)]
+    unsupported = [*windows, *(name for name in NOT_FOLLOWED if x.kept.get(name, "0").strip("0.") != "")]
     return PlaceOrder(
         order_id=order_id, contract=contract, action=action, quantity=quantity, order_type=order_type, lmt=lmt,
         aux=aux, tif=tif, oca_group=oca_group, account=account, order_ref=order_ref, transmit=transmit,

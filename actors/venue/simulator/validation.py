@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NEW_YORK = ZoneInfo("America/New_York")
 TYPES = frozenset({"MKT", "LMT", "STP", "STP LMT", "TRAIL", "TRAIL LIMIT"})
 TIFS = frozenset({"", "DAY", "GTC", "IOC", "FOK", "GTD"})
+LARGEST = 10**9            # prices and quantities: their products stay exact
 TRIGGER_METHODS = frozenset({0, 1, 2, 3, 4, 7, 8})
 NS = 1_000_000_000
 ZONE_WARNING = ("Warning: You submitted request with date-time attributes without explicit time zone. Please switch to "
@@ -130,6 +131,8 @@ def shape(order: Order, exchange: Exchange) -> Problem | None:
         return Problem(321, f"Error validating request.-'b' : cause - Invalid time in force {order.tif!r}")
     if order.total <= 0:
         return Problem(434, "The order size cannot be zero.")
+    if order.total > LARGEST:
+        return Problem(383, f"The order size {order.total} is above the limit of {LARGEST}.")
     if order.total != order.total.to_integral_value():
         return Problem(10318, "This order doesn't support fractional quantity trading.")
     if order.tif in ("IOC", "FOK") and order.order_type not in ("MKT", "LMT"):
@@ -187,6 +190,9 @@ def _condition(c: Condition, exchange: Exchange) -> Problem | None:
 
 
 def _prices(order: Order, exchange: Exchange) -> Problem | None:
+    for price in (order.lmt, order.aux, order.trail_stop, order.trail_percent, order.lmt_offset):
+        if price is not None and abs(price) > LARGEST:
+            return Problem(109, f"Price {price} is out of the range of {LARGEST}.")
     needed = []
     if order.order_type in ("LMT", "STP LMT"):
         needed.append(("limit price", order.lmt))
