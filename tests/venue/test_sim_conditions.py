@@ -178,7 +178,7 @@ def test_two_orders_of_which_each_sets_the_other_free_are_let_go_once():
     show(venue, 170)
     assert (first.status, second.status, resting.status) == ("Filled", "Filled", "Submitted")
     assert words(venue.heard).count("11") == 2
-    assert not venue.exchange.holds
+    assert not venue.exchange.holds.watches
 
 
 def test_a_held_order_can_be_amended_and_cancelled():
@@ -193,7 +193,7 @@ def test_a_held_order_can_be_amended_and_cancelled():
     assert words(venue.cancel(order)) == ["3 PendingCancel", "3 Cancelled", "4 202"]
     show(venue, 170)
     assert order.filled == 0
-    assert not venue.exchange.holds
+    assert not venue.exchange.holds.watches
 
 
 def test_a_working_order_that_is_given_a_condition_waits_again():

@@ -24,7 +24,7 @@ class Book:
         self.contract = contract
         self.quote = Quote()
         self.default_method = 1 if contract.sec_type == "OPT" else 2      # what trigger method 0 stands for
-        self._signed = contract.sec_type == "BAG"                         # prices may be 0 and below
+        self.combined = contract.sec_type == "BAG"                        # its prices may be 0 and below
         self.orders: dict[Key, Order] = {}
         self._stale = True
         self._always = False
@@ -148,9 +148,9 @@ class Book:
         """
         q = self.quote
         touch = q.ask if order.is_buy else q.bid
-        offered = touch is not None and (touch > 0 or self._signed)
+        offered = touch is not None and (touch > 0 or self.combined)
         if order.order_type not in LIMITED:
-            return touch if offered or self._signed else q.last
+            return touch if offered or self.combined else q.last
         limit = order.lmt
         if limit is None:
             return None
@@ -161,7 +161,7 @@ class Book:
             worst = limit + order.instructions.discretionary * (1 if order.is_buy else -1)
             if touch <= worst if order.is_buy else touch >= worst:
                 return touch
-        if (touch is None or not arriving) and not self._signed:      # the legs' lasts are no trade of a combination
+        if (touch is None or not arriving) and not self.combined:      # the legs' lasts are no trade of a combination
             last = q.last
             if last is not None and (last <= limit if order.is_buy else last >= limit):
                 return last if arriving else limit

@@ -36,6 +36,7 @@ def begin_legging(exchange: Exchange, combo: Combo, order: Order, quantity: Deci
     order.legging = quantity
     exchange.book(order.contract.con_id).dirty()
     exchange.tell_fill(order, [fill], now_ns)
+    exchange.hear_fills(now_ns)
 
 
 def finish_legging(exchange: Exchange, combo: Combo, order: Order, now_ns: int) -> None:

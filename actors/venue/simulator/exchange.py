@@ -159,10 +159,11 @@ class Exchange(Endings):
         book = self.book(con_id)
         book.quote.time_ns = now_ns
         self._match(book, now_ns)
-        for combo in self.combos.with_leg(con_id):
-            if combo.contract.con_id in self.books:
-                self._match(self.book(combo.contract.con_id), now_ns)
-        if self.holds:
+        if self.combos.by_id:
+            for combo in self.combos.with_leg(con_id):
+                if combo.contract.con_id in self.books:
+                    self._match(self.book(combo.contract.con_id), now_ns)
+        if self.holds.watches:
             self._let_go(self.holds.moved(con_id, now_ns), now_ns)
         return self._tell.take()
 
@@ -420,6 +421,10 @@ class Exchange(Endings):
             for child in self.families.children(order):
                 if child.key in self.orders and child.why_held == "child":
                     self._activate(child, now_ns)
+        self.hear_fills(now_ns)
+
+    def hear_fills(self, now_ns: int) -> None:
+        """Tell conditions of the latest executions, and let go whoever waited for one."""
         for execution in self.unheard():
             self._let_go(self.holds.traded(execution, now_ns), now_ns)
 

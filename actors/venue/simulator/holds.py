@@ -67,17 +67,14 @@ class Holds:
 
     def __init__(self, exchange: Rolls) -> None:
         self._exchange = exchange
-        self._watches: dict[Key, Watch] = {}
+        self.watches: dict[Key, Watch] = {}
         self._by_contract: dict[int, dict[Key, Watch]] = {}
         self._by_margin: dict[Key, Watch] = {}
         self._by_execution: dict[Key, Watch] = {}
         self._times: list[tuple[int, Key]] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._watches)
-
     def knows(self, order: Order) -> bool:
-        return order.key in self._watches
+        return order.key in self.watches
 
     @staticmethod
     def wanted(order: Order) -> bool:
@@ -85,7 +82,7 @@ class Holds:
         return bool(order.instructions.conditions or order.extras.get("goodAfterTime"))
 
     def waits(self, order: Order) -> bool:
-        watch = self._watches.get(order.key)
+        watch = self.watches.get(order.key)
         return watch is not None and watch.waits
 
     def watch(self, order: Order, now_ns: int) -> bool:
@@ -93,7 +90,7 @@ class Holds:
         if not self.wanted(order):
             return False
         conditions = order.instructions.conditions
-        watch = self._watches[order.key] = Watch(order, now_ns)
+        watch = self.watches[order.key] = Watch(order, now_ns)
         for condition in conditions:
             if isinstance(condition, PriceCondition | VolumeCondition | PercentChangeCondition):
                 self._by_contract.setdefault(condition.con_id, {})[order.key] = watch
@@ -115,7 +112,7 @@ class Holds:
 
     def leave(self, order: Order) -> None:
         """Forget an order: it was let go, or it ended."""
-        if self._watches.pop(order.key, None) is None:
+        if self.watches.pop(order.key, None) is None:
             return
         self._by_margin.pop(order.key, None)
         self._by_execution.pop(order.key, None)
@@ -150,12 +147,12 @@ class Holds:
         due: dict[Key, Watch] = {}
         while (first := self.next_ns()) is not None and first <= now_ns:
             _, key = heapq.heappop(self._times)
-            due[key] = self._watches[key]
+            due[key] = self.watches[key]
         return self._come_true(due.values(), now_ns)
 
     def next_ns(self) -> int | None:
         """Return when the clock alone may change something, or None."""
-        while self._times and self._times[0][1] not in self._watches:
+        while self._times and self._times[0][1] not in self.watches:
             heapq.heappop(self._times)
         return self._times[0][0] if self._times else None
 
@@ -174,7 +171,7 @@ class Holds:
 
         None: another order's fill has settled it meanwhile.
         """
-        watch = self._watches.get(order.key)
+        watch = self.watches.get(order.key)
         if watch is None:
             return None
         if not order.instructions.conditions_cancel:
@@ -187,7 +184,7 @@ class Holds:
 
     def cancels(self, order: Order, now_ns: int) -> bool:
         """Return whether the conditions of a working order say that it shall be cancelled."""
-        watch = self._watches.get(order.key)
+        watch = self.watches.get(order.key)
         return watch is not None and not watch.waits and self._holds(watch, now_ns)
 
     # judging -----------------------------------------------------------------------------------------------------

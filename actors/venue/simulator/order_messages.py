@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from actors.venue.simulator.instructions import (
+    PLAIN,
     Condition,
     ExecutionCondition,
     Leg,
@@ -135,6 +136,8 @@ def _display_size(x: Echo) -> str:
 
 def _combination(o: Order) -> list[object]:
     i = o.instructions
+    if i is PLAIN:
+        return ["", "0", "0", "0"]
     described = ",".join(f"{leg.con_id}|{leg.signed_ratio}" for leg in i.legs)
     fields: list[object] = [described, len(i.legs)]
     for leg in i.legs:
@@ -189,7 +192,7 @@ def _peg_bench(o: Order, x: Echo) -> list[object]:
 
 def _conditions(o: Order) -> list[object]:
     i = o.instructions
-    if not i.conditions:
+    if i is PLAIN or not i.conditions:
         return ["0"]
     fields: list[object] = [len(i.conditions)]
     for condition in i.conditions:

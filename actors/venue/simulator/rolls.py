@@ -75,7 +75,10 @@ class Rolls:
 
     def book(self, con_id: int) -> Book:
         """Return the book of a contract; a combination's quote is made afresh from its legs'."""
-        book, combo = self.books.get(con_id), self.combos.by_id.get(con_id)
+        book = self.books.get(con_id)
+        if book is not None and not book.combined:
+            return book
+        combo = self.combos.by_id.get(con_id)
         if book is None:
             book = self.books[con_id] = Book(self.contracts.by_id[con_id] if combo is None else combo.contract)
         if combo is not None:
@@ -109,8 +112,10 @@ class Rolls:
 
     def next_expiry_ns(self) -> int | None:
         """Return when the exchange next does something by itself (`expire`), or None."""
-        dues = (self.timetable.next_ns(), self.holds.next_ns())
-        return min((due for due in dues if due is not None), default=None)
+        due, release = self.timetable.next_ns(), self.holds.next_ns()
+        if release is None:
+            return due
+        return release if due is None else min(due, release)
 
     # ids -------------------------------------------------------------------------------------------------------
 
@@ -187,7 +192,7 @@ class Rolls:
         """Keep an execution for the snapshots, and for the conditions that wait for one."""
         self.executions.append(execution)
         self.executed += 1
-        if self.holds:
+        if self.holds.watches:
             self._unheard.append(execution)
 
     def unheard(self) -> list[Execution]:

@@ -216,7 +216,10 @@ class Fields:
 
     def spelled_number(self, name: str, whole: bool = False) -> str:
         """Return a number as it is spelled (a whole one plainly), or '' when it is empty or spelled unset."""
-        raw = self.peek()
+        raw = self.text(name)
+        if not raw or (len(raw) < 10 and raw.isascii() and raw.isdigit()):
+            return raw
+        self._at -= 1
         if self.number(name) is None:
             return ""
         if not whole:
