@@ -311,3 +311,19 @@ def test_an_option_s_stop_looks_at_the_touch_twice_unless_told_otherwise():
     assert (by_default.triggered, by_last.triggered) == (True, False)
     move(venue, 11, 4)
     assert by_last.triggered
+
+
+def test_on_the_wire_an_option_is_named_by_its_terms_and_shown_with_them():
+    gateway = memory_gateway()
+    gateway.contracts.add(C100)
+    gateway.contracts.add(C110)
+    gateway.set_quote(C110, START_NS, bid=D("1.9"), ask=D("2.1"))
+    client = RawClient(gateway)
+    terms = ["0", "AAPL", "OPT", "20251219", "110.0", "C", "100", "SMART", "", "USD", "", ""]
+    answer = client.send(*place(1, quantity="2", lmt="2.1", contract=terms))
+    head = ["12", "AAPL", "OPT", "20251219", "110", "C", "100", "SMART", "USD", C110.local_symbol, "AAPL"]
+    assert answer[0][2:13] == head
+    (fill,) = (m for m in answer if m[0] == "11")
+    assert (fill[3:14], fill[19:21]) == (head, ["2", "2.1"])
+    (position,) = (m for m in client.send(61, 1) if m[0] == "61")
+    assert (position[3], position[-2:]) == ("12", ["2", "210.65"])
