@@ -41,7 +41,7 @@ ARRIVALS = [
     ("FOK unfilled", {"pending_cancel": False}, {**RESTING, "tif": "FOK"}, [*PRE, "3 Cancelled", "4 202"]),
     ("FOK unfilled is Inactive", {"fok_unfilled": "Inactive"}, {**RESTING, "tif": "FOK"}, [*PRE, "3 Inactive"]),
     ("not transmitted", {}, {**RESTING, "transmit": False}, []),
-    ("what-if", {}, {**RESTING, "what_if": True}, ["5 PendingSubmit"]),
+    ("what-if", {}, {**RESTING, "what_if": True}, ["5 PreSubmitted"]),
     ("a bad tick", {}, {"lmt": "99.001"}, ["4 110"]),
     ("an invalid request", {}, {"lmt": 99, "action": "HOLD"}, ["4 321"]),
     ("rejected", {}, {"lmt": -1}, ["4 201", "5 Inactive", "3 Inactive"]),

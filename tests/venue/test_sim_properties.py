@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.venue.simulator.book import Book
+from actors.venue.simulator.instructions import Instructions, PriceCondition
 from actors.venue.simulator.orders import FINAL
 from actors.venue.simulator.reports import FillReport, StatusReport
 from tests.venue.gateway_fixture import Venue
@@ -22,7 +23,8 @@ placing = st.fixed_dictionaries({
     "order_type": st.sampled_from(["MKT", "LMT", "STP", "STP LMT", "TRAIL", "TRAIL LIMIT"]), "lmt": cents, "aux": cents,
     "tif": st.sampled_from(["DAY", "GTC", "IOC", "FOK"]), "group": st.sampled_from(["", "", "g1", "g2"]),
     "oca_type": st.integers(1, 3), "method": st.sampled_from([0, 0, 0, 2, 1, 4, 7, 8]), "transmit": st.booleans(),
-    "parent": st.sampled_from([0, 0, 0, 1, 2])})
+    "parent": st.sampled_from([0, 0, 0, 1, 2]), "until": st.sampled_from(["", "", "", "hold", "cancel"]),
+    "level": cents, "takes_parent": st.booleans()})
 market = st.fixed_dictionaries({"do": st.just("trade"), "last": cents, "spread": st.integers(0, 20),
                                 "size": st.integers(1, 60)})
 acting = st.fixed_dictionaries({"do": st.sampled_from(["cancel", "amend", "fill", "reject", "system", "race"]),
@@ -44,10 +46,17 @@ def tell(steps: list[dict], **rules) -> Venue:
                 step["action"], step["quantity"], step["order_type"], step["lmt"],
                 D(2) if "TRAIL" in step["order_type"] else step["aux"], tif=step["tif"], oca_group=step["group"],
                 oca_type=step["oca_type"], trigger_method=step["method"], transmit=step["transmit"],
-                parent_id=step["parent"] if step["parent"] <= len(orders) else 0, order_ref=f"r{len(orders)}"))
+                parent_id=step["parent"] if step["parent"] <= len(orders) else 0, order_ref=f"r{len(orders)}",
+                instructions=instructions_of(venue, step)))
         elif orders:
             act(venue, orders[step["n"] % len(orders)], orders[step["m"] % len(orders)], step)
     return venue
+
+
+def instructions_of(venue: Venue, step: dict) -> Instructions:
+    condition = PriceCondition(is_more=step["action"] == "BUY", price=step["level"], con_id=venue.contract.con_id)
+    return Instructions(conditions=(condition,) if step["until"] else (), conditions_cancel=step["until"] == "cancel",
+                        auto_cancel_parent=step["takes_parent"])
 
 
 def act(venue: Venue, order, other, step: dict) -> None:
@@ -85,6 +94,9 @@ def test_the_books_balance_and_final_is_final(steps, liquidity, cascade):
     assert all(o.alive for o in exchange.orders.values())
     assert not any(o.alive for o in exchange.done.values())
     assert not exchange.orders.keys() & exchange.done.keys()
+    works = exchange.book(venue.contract.con_id).orders
+    assert not any(exchange.holds.waits(o) and o.key in works for o in exchange.orders.values())
+    assert not any(exchange.holds.knows(o) for o in exchange.done.values())
     for book in exchange.books.values():
         assert all(o.key in exchange.orders for o in book.orders.values())
     cash = sum((e.price * e.quantity * (-1 if e.side == "BOT" else 1) - e.commission for e in executions), D(0))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.journal import errors, executions, final_orders, modifies, placements, select
+from actors.venue.simulator.orders import ExchangeRules
 from actors.venue.simulator.wire import encode, frame
 from tests.venue.gateway_fixture import NS, START_NS, RawClient, memory_gateway
 
@@ -266,17 +267,42 @@ def test_what_if_uses_no_id_up():
     assert client.send(8, 1, 1) == [["9", "1", "1"]]
 
 
-@pytest.mark.parametrize(("at", "value", "named"), [
-    (37, "20260101-00:00:00", "goodAfterTime"), (-24, "Trailing", "adjustedOrderType")])
-def test_an_instruction_that_is_not_simulated_is_refused_by_name(at, value, named):
+@pytest.mark.parametrize(("at", "value", "code", "named"), [
+    (39, "all", "321", "faGroup"), (43, "m", "321", "modelCode"), (-14, "500", "321", "cashQty"),
+    (75, "20260101-00:00:00", "321", "activeStartTime"),
+    (53, "1", "10268", "eTradeOnly"), (37, "tomorrow", "391", "good after time")])
+def test_an_instruction_that_is_not_followed_is_refused_by_name(at, value, code, named):
     gateway = memory_gateway()
     client = RawClient(gateway)
     fields = place(1, lmt="101")
     fields[at] = value
     (error,) = client.send(*fields)
-    assert error[3] == "321"
+    assert error[3] == code
     assert named in error[4]
     assert gateway.exchange.orders == {}
+
+
+def test_what_is_worked_as_a_plain_order_is_said_in_the_journal_or_refused_by_a_switch():
+    fields = place(1, lmt="101")
+    fields[-24] = "TRAIL"
+    easy = memory_gateway()
+    RawClient(easy).send(*fields)
+    assert [line["without"] for line in select(easy.journal.lines, "worked_plainly")] == [["adjustedOrderType"]]
+    assert executions(easy.journal.lines)
+    strict = memory_gateway(rules=ExchangeRules(plain_algos=False))
+    answer = RawClient(strict).send(*fields)
+    assert (answer[0][3], "adjustedOrderType" in answer[0][4]) == ("201", True)
+    assert not executions(strict.journal.lines)
+
+
+@pytest.mark.parametrize(("fields", "code"), [
+    (place(1, lmt="1e29"), "109"), (place(1, lmt="1000000001"), "109"), (place(1, kind="STP", aux="1e20"), "109"),
+    (place(1, quantity="1000000001", lmt="90"), "383"), (place(1, quantity="1e30", lmt="90"), "383"),
+    (place(1, quantity="1e25", lmt="90", what_if="1"), "383")])
+def test_a_price_or_quantity_beyond_all_measure_is_refused(fields, code):
+    client = RawClient(memory_gateway())
+    assert [m[3] for m in client.send(*fields) if m[0] == "4"] == [code]
+    assert client.gateway.exchange.orders == {}
 
 
 def test_with_two_accounts_an_order_must_name_one():

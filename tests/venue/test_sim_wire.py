@@ -158,7 +158,7 @@ def test_every_field_of_a_library_s_place_order_is_read_back(
     assert (read.lmt, read.aux, read.trail_stop) == (lmt, aux, trail)
     assert (read.tif, read.order_ref, read.oca_group, read.oca_type) == (tif, ref, group, oca_type)
     assert (read.parent_id, read.transmit, read.outside_rth) == (parent, transmit, rth)
-    assert read.conditions == (6 if conditions else 0)
+    assert len(read.instructions.conditions) == (6 if conditions else 0)
     assert read.contract.con_id == 265598
 
 
@@ -169,7 +169,7 @@ def test_a_combination_order_is_read_to_its_end():
     order.smartComboRoutingParams = [ib_insync.TagValue("NonGuaranteed", "0")]
     reader = Fields("placeOrder", written_by(ib_insync, 176, contract, order), 1)
     read = DECODERS[3][1](reader, 176)
-    assert (read.legs, reader.left, read.lmt) == (2, 0, D("-1.5"))
+    assert (len(read.instructions.legs), reader.left, read.lmt) == (2, 0, D("-1.5"))
 
 
 @given(st.lists(field_text, min_size=0, max_size=130), st.sampled_from(sorted(DECODERS)))

@@ -1,51 +1,66 @@
 """Positions, cash and commissions of the accounts at the simulated venue.
 
-Law: only a fill changes anything here, except the opening positions that a scenario gives.
+Law: only a fill changes anything here, except the opening positions that a scenario gives. Average costs are per
+contract: of an option, with its multiplier and its commissions, as IB shows them.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
 
+from actors.venue.simulator.contracts import Contract
+from actors.venue.simulator.margin import OPTIONS
 from actors.venue.simulator.orders import ZERO, ExchangeRules, Order, Position
 
 
 class Accounts:
     """Who holds what, at what cost. IB nets: selling more than is held opens a short."""
 
-    def __init__(self, rules: ExchangeRules) -> None:
+    def __init__(self, rules: ExchangeRules, opening_cash: Decimal = ZERO) -> None:
         self._rules = rules
+        self.opening_cash = opening_cash
         self.positions: dict[tuple[str, int], Position] = {}
         self.cash: dict[str, Decimal] = {}      # change since the start, per account
 
     def commission_due(self, order: Order) -> Decimal:
         """Return what one more fill costs: the minimum counts once per order."""
-        total = max(self._rules.commission_minimum, self._rules.commission_per_share * order.filled)
-        return total - order.commission
+        return self.commission_of(order.contract, order.filled) - order.commission
+
+    def commission_of(self, contract: Contract, quantity: Decimal) -> Decimal:
+        """Return what an order that has traded this much costs in all."""
+        rules = self._rules
+        rate = rules.commission_per_contract if contract.sec_type in OPTIONS else rules.commission_per_share
+        return max(rules.commission_minimum, rate * quantity)
 
     def book(self, order: Order, quantity: Decimal, price: Decimal,
              commission: Decimal) -> tuple[Position, Decimal | None]:
-        """Book shares and return the position with the P&L that this fill realised (None if it only opened)."""
-        key = (order.account, order.contract.con_id)
+        """Book a fill of an order; see `trade`."""
+        signed = quantity if order.is_buy else -quantity
+        return self.trade(order.account, order.contract, signed, price, commission)
+
+    def trade(self, account: str, contract: Contract, signed: Decimal, price: Decimal,
+              commission: Decimal) -> tuple[Position, Decimal | None]:
+        """Book a signed quantity; return the position with the P&L that this realised (None if it only opened)."""
+        key = (account, contract.con_id)
         position = self.positions.get(key)
         if position is None:
-            position = self.positions[key] = Position(account=order.account, contract=order.contract)
-        signed = quantity if order.is_buy else -quantity
+            position = self.positions[key] = Position(account=account, contract=contract)
+        quantity, each = abs(signed), price * contract.unit
         held = position.quantity
         closing = min(abs(held), quantity) if held * signed < 0 else ZERO
         opening = quantity - closing
         realized: Decimal | None = None
         if closing:
-            gain = (price - position.avg_cost) * closing * (1 if held > 0 else -1)
+            gain = (each - position.avg_cost) * closing * (1 if held > 0 else -1)
             realized = gain - commission * closing / quantity
             position.realized += realized
         position.quantity = held + signed
         if opening:
             opened_before = ZERO if closing else abs(held)
             fee = commission * opening / quantity if self._rules.cost_includes_commission else ZERO
-            paid = position.avg_cost * opened_before + price * opening + (fee if signed > 0 else -fee)
+            paid = position.avg_cost * opened_before + each * opening + (fee if signed > 0 else -fee)
             position.avg_cost = paid / (opened_before + opening)
         elif position.quantity == 0:
             position.avg_cost = ZERO
-        self.cash[order.account] = self.cash.get(order.account, ZERO) - signed * price - commission
+        self.cash[account] = self.cash.get(account, ZERO) - signed * each - commission
         return position, realized

@@ -36,7 +36,8 @@ def order_fields(p: PlaceOrder) -> dict[str, Any]:
         "lmtPrice": p.lmt, "auxPrice": p.aux, "ocaGroup": p.oca_group, "ocaType": p.oca_type,
         "parentId": p.parent_id, "trailStopPrice": p.trail_stop, "trailingPercent": p.trail_percent,
         "goodTillDate": p.good_till_date, "outsideRth": p.outside_rth, "triggerMethod": p.trigger_method,
-        "whatIf": p.what_if, "conditions": p.conditions}
+        "whatIf": p.what_if, "conditions": len(p.instructions.conditions), "legs": len(p.instructions.legs),
+        "goodAfterTime": p.extras.get("goodAfterTime", ""), "algoStrategy": p.extras.get("algoStrategy", "")}
     fields.update({k: number(v) if isinstance(v, Decimal) else v for k, v in optional.items() if v})
     return fields
 

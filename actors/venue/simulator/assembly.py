@@ -35,7 +35,7 @@ def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Ga
     if story is not None and story.rules:
         rules = msgspec.structs.replace(rules, **story.rules)
     if settings.replay:
-        rules = msgspec.structs.replace(rules, day_expiry=True)
+        rules = msgspec.structs.replace(rules, day_expiry=True, conditions_in_hours=True)
     gateway = Gateway(msgspec.structs.replace(settings, rules=rules), journal, now_ns)
     if settings.state:
         identity = Identity(settings.accounts, gateway.perm_ids, gateway.exec_numbers)

@@ -23,6 +23,8 @@ class Book:
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self.quote = Quote()
+        self.default_method = 1 if contract.sec_type == "OPT" else 2      # what trigger method 0 stands for
+        self.combined = contract.sec_type == "BAG"                        # its prices may be 0 and below
         self.orders: dict[Key, Order] = {}
         self._stale = True
         self._always = False
@@ -77,8 +79,12 @@ class Book:
         """Widen the bounds by one order. Trails, other trigger methods and unpriced orders are looked at every time."""
         waiting = order.order_type in STOPS and not order.triggered
         level = order.aux if waiting else order.lmt
-        plain = order.order_type not in TRAILS and order.trigger_method in (0, 2) if waiting else \
-            order.order_type in LIMITED
+        if waiting:
+            plain = order.order_type not in TRAILS and (order.trigger_method or self.default_method) == 2
+        else:
+            plain = order.order_type in LIMITED and not order.legging
+            if level is not None:
+                level += order.instructions.discretionary * (1 if order.is_buy else -1)
         if not plain or level is None:
             self._always = True
         elif waiting and order.is_buy:
@@ -93,19 +99,8 @@ class Book:
     # triggers ------------------------------------------------------------------------------------------------
 
     def trigger_prices(self, order: Order) -> tuple[Decimal, ...]:
-        """Return the prices that the order's trigger method looks at (domain.md 2.3); 0 is last for stocks."""
-        q, method = self.quote, order.trigger_method
-        touch = q.ask if order.is_buy else q.bid
-        picked: tuple[Decimal | None, ...]
-        if method in (1, 4):
-            picked = (touch,)
-        elif method == 7:
-            picked = (q.last, touch)
-        elif method == 8:
-            picked = ((q.bid + q.ask) / 2 if q.bid is not None and q.ask is not None else None,)
-        else:
-            picked = (q.last,)
-        return tuple(p for p in picked if p is not None and p > 0)
+        """Return the prices that the order's trigger method looks at (domain.md 2.3)."""
+        return watched_prices(self.quote, order.trigger_method or self.default_method, order.is_buy)
 
     def check_trigger(self, order: Order) -> bool:
         """Return True at the moment when a stop triggers; ratchet a trail that does not."""
@@ -123,7 +118,7 @@ class Book:
                 self._ratchet(order, prices)
             return False
         order.touches += 1
-        needed = 2 if order.trigger_method in (1, 3) else 1
+        needed = 2 if (order.trigger_method or self.default_method) in (1, 3) else 1
         if order.touches < needed:
             return False
         order.triggered = True
@@ -153,14 +148,20 @@ class Book:
         """
         q = self.quote
         touch = q.ask if order.is_buy else q.bid
+        offered = touch is not None and (touch > 0 or self.combined)
         if order.order_type not in LIMITED:
-            return touch if touch is not None and touch > 0 else q.last
+            return touch if offered or self.combined else q.last
         limit = order.lmt
         if limit is None:
             return None
-        if touch is not None and touch > 0 and (touch <= limit if order.is_buy else touch >= limit):
+        if touch is not None and offered and (touch <= limit if order.is_buy else touch >= limit):
             return touch if arriving else limit
-        if touch is None or not arriving:
+        if touch is not None and offered and order.instructions.discretionary:
+            # Beyond its limit, but within its discretion: it goes to the other side and takes what is there.
+            worst = limit + order.instructions.discretionary * (1 if order.is_buy else -1)
+            if touch <= worst if order.is_buy else touch >= worst:
+                return touch
+        if (touch is None or not arriving) and not self.combined:      # the legs' lasts are no trade of a combination
             last = q.last
             if last is not None and (last <= limit if order.is_buy else last >= limit):
                 return last if arriving else limit
@@ -173,6 +174,14 @@ class Book:
             return order.remaining
         return min(order.remaining, size)
 
+    def takes(self, order: Order, displayed: bool) -> Decimal:
+        """Return how many shares this order trades of what is offered: 0 where it wants more at once."""
+        quantity = self.available(order, displayed)
+        least = ZERO if order.filled else min(order.instructions.min_quantity, order.remaining)
+        if order.tif == "FOK" or order.all_or_none:
+            least = order.remaining
+        return quantity if quantity >= least else ZERO
+
     def consume(self, order: Order, quantity: Decimal) -> None:
         """Take shares off the displayed size of the touch."""
         q = self.quote
@@ -180,6 +189,21 @@ class Book:
             q.ask_size = max(ZERO, q.ask_size - quantity)
         elif not order.is_buy and q.bid_size is not None:
             q.bid_size = max(ZERO, q.bid_size - quantity)
+
+
+def watched_prices(q: Quote, method: int, upward: bool) -> tuple[Decimal, ...]:
+    """Return the prices that a trigger method looks at: of bid and ask, the ask for a trigger above the market."""
+    touch = q.ask if upward else q.bid
+    picked: tuple[Decimal | None, ...]
+    if method in (1, 4):
+        picked = (touch,)
+    elif method == 7:
+        picked = (q.last, touch)
+    elif method == 8:
+        picked = ((q.bid + q.ask) / 2 if q.bid is not None and q.ask is not None else None,)
+    else:
+        picked = (q.last,)
+    return tuple(p for p in picked if p is not None and p > 0)
 
 
 def _le(low: Decimal | None, high: Decimal | None) -> bool:

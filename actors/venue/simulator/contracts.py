@@ -12,6 +12,7 @@ from decimal import Decimal
 import msgspec
 
 PENNY = Decimal("0.01")
+ONE = Decimal(1)
 ORDER_TYPES = "ACTIVETIM,DAY,FOK,GTC,GTD,IOC,LMT,MKT,OCA,STP,STPLMT,TRAIL,TRAILLMT,WHATIF"
 STOCK_EXCHANGES = "SMART,NASDAQ,NYSE,ARCA,BATS,IEX,ISLAND"
 
@@ -37,6 +38,11 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     valid_exchanges: str = STOCK_EXCHANGES
     stock_type: str = "COMMON"
     reference_price: Decimal = Decimal(100)
+
+    @property
+    def unit(self) -> Decimal:
+        """How much one contract is of what its price is quoted for: the multiplier, 1 for stocks."""
+        return Decimal(self.multiplier) if self.multiplier else ONE
 
     @property
     def local(self) -> str:

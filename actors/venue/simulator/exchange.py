@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from actors.venue.simulator import amendment, validation
-from actors.venue.simulator.book import STOPS
-from actors.venue.simulator.orders import UNSET_ID, Execution, Order
+from actors.venue.simulator import amendment, combo_fills, combos, previews, validation
+from actors.venue.simulator.book import STOPS, Book
+from actors.venue.simulator.endings import Endings
+from actors.venue.simulator.orders import UNSET_ID, Execution, Order, Position
 from actors.venue.simulator.reports import Report
-from actors.venue.simulator.rolls import MS, Rolls
+from actors.venue.simulator.rolls import MS
 from actors.venue.simulator.timetable import Reaction
 
 BY_TRADER = "Cancelled by Trader"
+BY_CONDITIONS = "Cancelled by its conditions"
 
 
-class Exchange(Rolls):
+class Exchange(Endings):
     """Takes orders, matches them against quotes, and reports what became of them."""
 
     # orders ----------------------------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ class Exchange(Rolls):
             self._book_fill(order, quantity, price, now_ns, resting=True)
             done.append((order, quantity, before))
         for order, quantity, before in done:
-            self._after_fill(order, quantity, before, now_ns)
+            self.after_fill(order, quantity, before, now_ns)
         return self._tell.take()
 
     def expire(self, now_ns: int) -> list[Report]:
@@ -133,6 +135,7 @@ class Exchange(Rolls):
                 order.pending = ""
                 self._accept(order, now_ns)
                 self._activate(order, now_ns)
+        self._let_go(self.holds.timed(now_ns), now_ns)
         return self._tell.take()
 
     def restarted(self, now_ns: int, rollback: int = 0) -> list[Report]:
@@ -144,6 +147,9 @@ class Exchange(Rolls):
         for order in list(self.orders.values()):
             if order.key in self.orders and order.tif == "DAY" and validation.local_date(order.placed_ns) < today:
                 self._end_cancelled(order, now_ns, "Expired", with_202=self.rules.expiry_202)
+        for order in list(self.orders.values()):
+            if order.key in self.orders and not order.pending and not self.holds.knows(order):
+                self._watch_again(order, now_ns)
         return self._tell.take()
 
     # market ----------------------------------------------------------------------------------------------------
@@ -152,10 +158,19 @@ class Exchange(Rolls):
         """Match after the quote of this contract was changed by the caller."""
         book = self.book(con_id)
         book.quote.time_ns = now_ns
+        self._match(book, now_ns)
+        if self.combos.by_id:
+            for combo in self.combos.with_leg(con_id):
+                if combo.contract.con_id in self.books:
+                    self._match(self.book(combo.contract.con_id), now_ns)
+        if self.holds.watches:
+            self._let_go(self.holds.moved(con_id, now_ns), now_ns)
+        return self._tell.take()
+
+    def _match(self, book: Book, now_ns: int) -> None:
         for order in book.touched():
             if order.key in book.orders:         # a fill before this one may have taken it away
                 self._work(order, now_ns, arriving=False)
-        return self._tell.take()
 
     # inside: arrival -------------------------------------------------------------------------------------------
 
@@ -171,6 +186,7 @@ class Exchange(Rolls):
                 self._tell.error(order, problem.code, problem.text)
             return
         if order.what_if:
+            order.status, order.preview = "PreSubmitted", previews.preview(self, order)
             self._tell.what_if(order)
             return
         if replaces is not None:
@@ -203,7 +219,7 @@ class Exchange(Rolls):
             order.why_held = "trigger"
         if self.families.waits(order, self.orders, self.rules):
             order.why_held = "child"
-        if self.rules.arrival == "direct" and not order.why_held:
+        if self.rules.arrival == "direct" and not order.why_held and not self.holds.wanted(order):
             order.status = "Submitted"
         self._tell.accepted(order)
 
@@ -213,7 +229,7 @@ class Exchange(Rolls):
             order.tif = self.rules.preset_tif
             if self.rules.empty_tif_warning:
                 self._tell.error(order, 10349, f"Order TIF was set to {order.tif} based on order preset.")
-        if self.rules.zone_warning and order.tif == "GTD" and validation.lacks_zone(order.good_till_date):
+        if self.rules.zone_warning and any(map(validation.lacks_zone, validation.times_of(order))):
             self._tell.error(order, 2174, validation.ZONE_WARNING)
         if order.order_type in STOPS and order.outside_rth and not self.rules.stop_outside_rth:
             order.outside_rth = False
@@ -237,9 +253,36 @@ class Exchange(Rolls):
             return
         if order.why_held == "child":
             order.why_held = "trigger" if order.order_type in STOPS else ""
+        if not self.holds.watch(order, now_ns):
+            self._start(order, now_ns)
+
+    def _watch_again(self, order: Order, now_ns: int) -> None:
+        """Watch an order that came back from a file; what it has seen of its conditions is not in there."""
+        if order.key not in self.book(order.contract.con_id).orders:
+            self._activate(order, now_ns)
+        elif order.instructions.conditions_cancel:
+            self.holds.watch(order, now_ns)
+            self._heed(order, now_ns)
+
+    def _heed(self, order: Order, now_ns: int) -> None:
+        """Cancel a working order if its conditions say so."""
+        if order.key in self.orders and self.holds.cancels(order, now_ns):
+            self._end_cancelled(order, now_ns, BY_CONDITIONS)
+
+    def _let_go(self, ready: list[Order], now_ns: int) -> None:
+        """Let orders work whose conditions have come true, or cancel them if that is what the conditions are for."""
+        for order in ready:
+            works = self.holds.let_go(order, now_ns)
+            if works:
+                self._start(order, now_ns)
+            elif works is False:
+                self._end_cancelled(order, now_ns, BY_CONDITIONS)
+
+    def _start(self, order: Order, now_ns: int) -> None:
+        """Let an order that waits for nothing meet the market."""
         self.book(order.contract.con_id).add(order)
         self._note(order)
-        untold = order.order_type not in STOPS and order.status != "Submitted"
+        untold = (order.order_type not in STOPS or order.triggered) and order.status != "Submitted"
         if untold:
             order.status = "Submitted"
             if self.rules.arrival == "both":
@@ -253,6 +296,7 @@ class Exchange(Rolls):
             self._end_unfilled(order, now_ns)
         elif untold and order.filled == before:
             self._tell.order(order)
+        self._heed(order, now_ns)
 
     def _modify(self, old: Order, new: Order, now_ns: int) -> None:
         problem = amendment.problem_of(old, new, self)
@@ -269,7 +313,10 @@ class Exchange(Rolls):
             old.trail_stop = new.trail_stop
         old.order_ref = new.order_ref
         old.good_till_date = new.good_till_date
-        old.extras = new.extras
+        held_anew = validation.waits_for(old) != validation.waits_for(new)
+        if held_anew:
+            self.holds.leave(old)
+        old.extras, old.instructions, old.all_or_none = new.extras, new.instructions, new.all_or_none
         old.modifies += 1
         self._warn(old)
         old.expires_ns = validation.expiry_ns(old, now_ns, self.rules)
@@ -278,9 +325,14 @@ class Exchange(Rolls):
         book.dirty()
         if held and old.order_type not in STOPS and old.why_held == "trigger":
             old.status, old.why_held = "Submitted", ""
+        if held_anew and old.remaining > 0:
+            book.remove(old)
+            old.status = "PreSubmitted"
         self._tell.order(old)
         if old.remaining <= 0:
             self._complete(old, now_ns)
+        elif held_anew:
+            self._activate(old, now_ns)
         elif old.key in book.orders:
             self._work(old, now_ns, arriving=True)
 
@@ -304,32 +356,40 @@ class Exchange(Rolls):
             order.why_held = ""
             self._tell.order(order)
             arriving = True
-        price = book.fill_price(order, arriving)
+        combo = self.combos.by_id.get(order.contract.con_id)
+        if combo is not None and order.legging:
+            combo_fills.finish_legging(self, combo, order, now_ns)
+        price = book.fill_price(order, arriving) if order.key in self.orders else None
         if price is None:
             return
         displayed = self.rules.liquidity == "displayed"
-        quantity = book.available(order, displayed)
-        if quantity <= 0 or ((order.tif == "FOK" or order.all_or_none) and quantity < order.remaining):
+        quantity = book.takes(order, displayed)
+        if quantity <= 0:
             return
         if displayed:
             book.consume(order, quantity)
-        self._execute(order, quantity, price, now_ns, resting=not arriving)
+            if combo is not None:
+                combos.consume(combo, self.quote_of, order.is_buy, quantity)
+        if combo is not None and order.instructions.non_guaranteed and self.rules.non_guaranteed == "one_leg":
+            combo_fills.begin_legging(self, combo, order, quantity, now_ns)
+        else:
+            self._execute(order, quantity, price, now_ns, resting=not arriving)
 
     def _execute(self, order: Order, quantity: Decimal, price: Decimal, now_ns: int, resting: bool) -> None:
         before = order.remaining
         self._book_fill(order, quantity, price, now_ns, resting)
-        self._after_fill(order, quantity, before, now_ns)
+        self.after_fill(order, quantity, before, now_ns)
 
     def _book_fill(self, order: Order, quantity: Decimal, price: Decimal, now_ns: int, resting: bool) -> None:
         """Book one execution and tell it (ib-wire.md 6.1)."""
-        order.filled += quantity
-        order.cost += quantity * price
-        order.last_fill_price = price
+        order.count_fill(quantity, price)
+        combo = self.combos.by_id.get(order.contract.con_id)
+        if combo is not None:
+            self.tell_fill(order, combo_fills.book(self, combo, order, quantity, price, now_ns, resting), now_ns)
+            return
         commission = self.accounts.commission_due(order)
         order.commission += commission
         position, realized = self.accounts.book(order, quantity, price, commission)
-        if order.status == "PreSubmitted":
-            order.status, order.why_held, order.triggered = "Submitted", "", True
         execution = Execution(
             exec_id=next(self.exec_ids), client_id=order.client_id,
             order_id=order.order_id if order.bound else UNSET_ID, perm_id=order.perm_id,
@@ -337,16 +397,21 @@ class Exchange(Rolls):
             side="BOT" if order.is_buy else "SLD", quantity=quantity, price=price, cum_quantity=order.filled,
             avg_price=order.avg_price, time_ns=now_ns, commission=commission, realized=realized,
             liquidity=1 if resting else 2)
-        self.executions.append(execution)
-        self.executed += 1
+        self.tell_fill(order, [(execution, position)], now_ns)
+
+    def tell_fill(self, order: Order, fills: list[tuple[Execution, Position | None]], now_ns: int) -> None:
+        """Record what was traded, with the position that it left, and tell it; a combination's own fill leaves none."""
+        for execution, _ in fills:
+            self.record(execution)
         racing = order.status == "PendingCancel"
         if order.remaining <= 0:
             self._retire(order, "Filled", now_ns, f"Filled Size: {order.filled}")
-        self._tell.filled(order, execution, position, racing)
+        self._tell.filled(order, fills, racing)
         if racing and not order.alive:
             self._too_late(order, 161)
 
-    def _after_fill(self, order: Order, quantity: Decimal, before: Decimal, now_ns: int) -> None:
+    def after_fill(self, order: Order, quantity: Decimal, before: Decimal, now_ns: int) -> None:
+        """Do what a fill means for the order's group, its children, and the orders whose condition it was."""
         if order.oca_group and self.rules.oca_delay_ms:
             self.timetable.react_later(Reaction(
                 due_ns=now_ns + self.rules.oca_delay_ms * MS, key=order.key, quantity=quantity, leaves_before=before))
@@ -356,6 +421,12 @@ class Exchange(Rolls):
             for child in self.families.children(order):
                 if child.key in self.orders and child.why_held == "child":
                     self._activate(child, now_ns)
+        self.hear_fills(now_ns)
+
+    def hear_fills(self, now_ns: int) -> None:
+        """Tell conditions of the latest executions, and let go whoever waited for one."""
+        for execution in self.unheard():
+            self._let_go(self.holds.traded(execution, now_ns), now_ns)
 
     # inside: groups --------------------------------------------------------------------------------------------
 
@@ -408,47 +479,8 @@ class Exchange(Rolls):
         if price is not None and quantity > 0 and not held:
             self._execute(order, quantity, price, now_ns, resting=True)
 
-    def _too_late(self, order: Order, code: int) -> None:
-        text = f"OrderId {order.order_id} that needs to be cancelled cannot be cancelled, state: {order.status}."
-        if code == 161:
-            text = f"Cancel attempted when order is not in a cancellable state. Order permId ={order.perm_id}"
-        self._tell.error(order, code, text)
-
-    def _end_unfilled(self, order: Order, now_ns: int) -> None:
-        """End what is left of an IOC or FOK order."""
-        if order.tif == "FOK" and self.rules.fok_unfilled == "Inactive":
-            self._retire(order, "Inactive", now_ns, "Cancelled")
-            self._tell.status(order)
-            self._cancel_children(order, now_ns, "Parent rejected")
-            return
-        if self.rules.pending_cancel:
-            order.status = "PendingCancel"
-            self._tell.status(order)
-        self._end_cancelled(order, now_ns, "Cancelled", with_202=self.rules.ioc_202)
-
-    def _end_cancelled(self, order: Order, now_ns: int, reason: str, with_202: bool = True,
-                       say_reason: bool = False) -> None:
-        """Make an order Cancelled, tell it, and take its waiting children along."""
-        if not order.perm_id:
-            self._forget(order)       # the venue never had it: there is no state to tell
-            self._tell.code_202(order, reason)
-            return
-        self._retire(order, "Cancelled", now_ns, reason)
-        self._tell.cancelled(order, reason, with_202, say_reason)
-        self._cancel_children(order, now_ns, reason)
-
-    def _cancel_children(self, order: Order, now_ns: int, reason: str) -> None:
-        for child in self.families.children(order):
-            if child.key in self.orders and (order.filled == 0 or child.why_held == "child"):
-                self._end_cancelled(child, now_ns, reason, with_202=self.rules.child_202)
-
-    def _refuse(self, order: Order, code: int, reason: str, now_ns: int) -> None:
-        self._retire(order, "Inactive", now_ns, reason)
-        self._tell.refused(order, code, reason)
-        self._cancel_children(order, now_ns, "Parent rejected")
-
     def _complete(self, order: Order, now_ns: int) -> None:
         """End an order that an amendment left with nothing to fill."""
         self._retire(order, "Filled", now_ns, f"Filled Size: {order.filled}")
         self._tell.order(order)
-        self._after_fill(order, Decimal(0), Decimal(0), now_ns)
+        self.after_fill(order, Decimal(0), Decimal(0), now_ns)

@@ -32,6 +32,10 @@ class Families:
     def children(self, parent: Order) -> list[Order]:
         return list(self._children.get(parent.key, ()))
 
+    @staticmethod
+    def parent(order: Order, live: Mapping[Key, Order]) -> Order | None:
+        return live.get(_parent_key(order)) if order.parent_id else None
+
     def released_by(self, order: Order, live: Mapping[Key, Order]) -> list[Order]:
         """Return the order with the untransmitted relatives that its transmission releases, the parent first."""
         if not order.parent_id:

@@ -64,6 +64,7 @@ class Gateway:
         self.exchange = Exchange(
             self.contracts, self.perm_ids, (f"0000e0d5.{prefix}.{n:08x}.01" for n in self.exec_numbers),
             settings.rules)
+        self.exchange.accounts.opening_cash = settings.cash
         self.store: Store | None = None
         self.driver: MarketDriver | None = None
         self.agenda = Agenda()

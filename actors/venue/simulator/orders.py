@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from actors.venue.simulator.contracts import Contract
+from actors.venue.simulator.instructions import PLAIN, Instructions
 
 ZERO = Decimal(0)
 FINAL = frozenset({"Filled", "Cancelled", "ApiCancelled", "Inactive"})
@@ -22,6 +23,28 @@ Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=3_600_000)]
 
 class Record(msgspec.Struct, frozen=True):
     """A fact that does not change."""
+
+
+class Preview(Record, frozen=True, kw_only=True):
+    """What a what-if answer says: margins and equity with loan before and after a complete fill, and the commission."""
+
+    initial_before: Decimal
+    maintenance_before: Decimal
+    equity_before: Decimal
+    initial_after: Decimal
+    maintenance_after: Decimal
+    equity_after: Decimal
+    commission: Decimal
+    currency: str = "USD"
+    warning: str = ""
+
+
+class LegTally(msgspec.Struct, frozen=True, kw_only=True):
+    """What one leg of a combination order has traded so far."""
+
+    filled: Decimal = ZERO
+    cost: Decimal = ZERO
+    commission: Decimal = ZERO
 
 
 class Order(msgspec.Struct, kw_only=True, eq=False):
@@ -57,7 +80,7 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     lmt_offset: Decimal | None = None
     what_if: bool = False
     all_or_none: bool = False
-    conditions: int = 0
+    instructions: Instructions = PLAIN
     extras: dict[str, str] = msgspec.field(default_factory=dict)
     # From here on the exchange writes.
     perm_id: int = 0
@@ -79,6 +102,11 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     pending: Literal["", "accept", "cancel"] = ""
     """What the venue is still about: to accept this order, or to cancel it; `pending_ns` says when it is done."""
     pending_ns: int = 0
+    tallies: tuple[LegTally, ...] = ()
+    """One for each leg of a combination that has traded."""
+    legging: Decimal = ZERO
+    """Combinations of which only the first leg has traded (`non_guaranteed`)."""
+    preview: Preview | None = None
 
     @property
     def key(self) -> Key:
@@ -100,6 +128,14 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     @property
     def is_buy(self) -> bool:
         return self.action == "BUY"
+
+    def count_fill(self, quantity: Decimal, price: Decimal) -> None:
+        """Add one execution; an order that is traded is held by nothing any more."""
+        self.filled += quantity
+        self.cost += quantity * price
+        self.last_fill_price = price
+        if self.status == "PreSubmitted":
+            self.status, self.why_held, self.triggered = "Submitted", "", True
 
     @property
     def alive(self) -> bool:
@@ -251,6 +287,15 @@ class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     bad_time_code: Literal[391, 10314, 10330] = 391
     """What a malformed goodTillDate is refused with."""
 
+    # What few orders ask for [4.1].
+    plain_algos: bool = True
+    """Algos, scales, hedges, adjusted stops and delta-neutral orders work as the plain order they contain, and the
+    journal says so; False: they are refused with 201 that names the field."""
+    refuse_old_attributes: bool = True
+    """eTradeOnly and firmQuoteOnly, set by old clients by default, are refused with 10268."""
+    conditions_in_hours: bool = False
+    """Conditions without `conditionsIgnoreRth` hold only in regular hours; False: the market never closes for them."""
+
     # Manual orders [8].
     bind_resubmits: bool = True
     """Binding cancels and resubmits at the exchange: the order loses its place in the queue."""
@@ -262,5 +307,11 @@ class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """IB's average cost contains the commissions (domain.md C-24)."""
     commission_per_share: Decimal = Decimal("0.005")
     commission_minimum: Decimal = Decimal("1.00")
+    commission_per_contract: Decimal = Decimal("0.65")
+    """Of options, in place of the rate per share; the minimum holds for them too."""
+    margin_check: bool = False
+    """An order that would need more initial margin than there is equity with loan is refused with 201."""
+    non_guaranteed: Literal["together", "one_leg"] = "together"
+    """How a combination with NonGuaranteed=1 trades: whole, or its first leg alone and the others at the next price."""
     completed_cap: int = 20_000
     """How many final orders, and how many executions, are remembered."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from actors.venue.simulator.combos import ComboError
 from actors.venue.simulator.contracts import Contract
 from actors.venue.simulator.orders import Execution, Order, Position
 from actors.venue.simulator.timetable import Reaction
@@ -160,12 +161,18 @@ class Store:
             exchange.done[order.key] = order
         for _, live in self._rows("order", Live):
             live.order.contract = self._contract(live.order.contract)
-            exchange.readmit(live.order, live.working)
+            try:
+                exchange.readmit(live.order, live.working)
+            except ComboError as problem:
+                raise StateError(f"state file {self.path}: order {live.order.perm_id}: {problem}; add the contracts "
+                                 "that it needs, or name another file") from None
         for reaction in counters.reactions:
             exchange.timetable.react_later(reaction)
 
     def _contract(self, stored: Contract) -> Contract:
         """Return the gateway's own contract of this conId; one that it does not know any more is added."""
+        if stored.sec_type == "BAG":
+            return stored                     # known by its legs, which `readmit` gives back to the combinations
         contracts = self._exchange.contracts
         if stored.con_id not in contracts.by_id:
             contracts.add(stored)
@@ -233,7 +240,8 @@ class Store:
             execution, number = exchange.executions[-back], exchange.executed - back + 1
             self._db.execute(PUT, ("execution", str(number), number, self._encode(execution)))
             held = (execution.account, execution.contract.con_id)
-            self._put_position(held, exchange.accounts.positions[held])
+            if held in exchange.accounts.positions:         # a combination itself is never held, its legs are
+                self._put_position(held, exchange.accounts.positions[held])
         self._forget_old("execution", exchange.executed)
 
     def _put_position(self, key: tuple[str, int], position: Position) -> None:

@@ -15,8 +15,10 @@ import msgspec
 
 from actors.venue.simulator.accounts import Accounts
 from actors.venue.simulator.book import Book
+from actors.venue.simulator.combos import ComboBook, combo_quote
 from actors.venue.simulator.contracts import ContractBook
 from actors.venue.simulator.families import Families
+from actors.venue.simulator.holds import Holds
 from actors.venue.simulator.oca import GroupBook
 from actors.venue.simulator.orders import ExchangeRules, Execution, Key, Order, Quote
 from actors.venue.simulator.telling import Teller
@@ -52,7 +54,10 @@ class Rolls:
         self.last_id: dict[int, int] = {}
         self.executions: deque[Execution] = deque(maxlen=self.rules.completed_cap)
         self.executed = 0                                   # how many executions there ever were
+        self._unheard: list[Execution] = []                 # what conditions have yet to hear of
         self.accounts = Accounts(self.rules)
+        self.combos = ComboBook(contracts)
+        self.holds = Holds(self)
         self.groups = GroupBook()
         self.books: dict[int, Book] = {}
         self.refusals: list[Refusal] = []
@@ -70,9 +75,15 @@ class Rolls:
     # what can be asked -----------------------------------------------------------------------------------------
 
     def book(self, con_id: int) -> Book:
+        """Return the book of a contract; a combination's quote is made afresh from its legs'."""
         book = self.books.get(con_id)
+        if book is not None and not book.combined:
+            return book
+        combo = self.combos.by_id.get(con_id)
         if book is None:
-            book = self.books[con_id] = Book(self.contracts.by_id[con_id])
+            book = self.books[con_id] = Book(self.contracts.by_id[con_id] if combo is None else combo.contract)
+        if combo is not None:
+            book.quote = combo_quote(combo, self.quote_of)
         return book
 
     def quote_of(self, con_id: int) -> Quote:
@@ -104,7 +115,10 @@ class Rolls:
 
     def next_expiry_ns(self) -> int | None:
         """Return when the exchange next does something by itself (`expire`), or None."""
-        return self.timetable.next_ns()
+        due, release = self.timetable.next_ns(), self.holds.next_ns()
+        if release is None:
+            return due
+        return release if due is None else min(due, release)
 
     # ids -------------------------------------------------------------------------------------------------------
 
@@ -132,6 +146,8 @@ class Rolls:
 
     def readmit(self, order: Order, working: bool) -> None:
         """Take back an order that another process had accepted, as it stood there."""
+        if order.instructions.legs:
+            self.combos.restore(order.contract, order.instructions.legs)
         self._enroll(order)
         self.timetable.enter(order)
         if working:
@@ -160,6 +176,7 @@ class Rolls:
         self._retired += 1
         order.retired = self._retired
         self._forget(order)
+        self.holds.leave(order)
         self.done[order.key] = order
         self._note(order)
         while len(self.done) > self.rules.completed_cap:
@@ -173,6 +190,18 @@ class Rolls:
         if order.oca_group:
             self.groups.leave(order)
         self.families.leave(order)
+
+    def record(self, execution: Execution) -> None:
+        """Keep an execution for the snapshots, and for the conditions that wait for one."""
+        self.executions.append(execution)
+        self.executed += 1
+        if self.holds.watches:
+            self._unheard.append(execution)
+
+    def unheard(self) -> list[Execution]:
+        """Return, once, the executions of which no condition has heard."""
+        unheard, self._unheard = self._unheard, []
+        return unheard
 
     def _note(self, order: Order) -> None:
         if self.noted is not None:

@@ -80,11 +80,15 @@ class Teller:
             self.status(order)
         self.order(order, self._rules.held_repeats if order.why_held else 1)
 
-    def filled(self, order: Order, execution: Execution, position: Position, racing: bool) -> None:
-        """Tell one execution: 11, 5, 3, 59 and the position; in a race with a cancel without the 5."""
+    def filled(self, order: Order, fills: list[tuple[Execution, Position | None]], racing: bool) -> None:
+        """Tell one fill: 11, 5, 3, 59 and the position; in a race with a cancel without the 5.
+
+        A combination has several executions, the first one its own, of which there is no position.
+        """
         rules, complete = self._rules, order.status == "Filled"
+        executions = [FillReport(execution) for execution, _ in fills]
         if not rules.late_execution:
-            self._out.append(FillReport(execution))
+            self._out += executions
         if complete and not rules.filled_status:
             self.only_journal(order)
         elif racing:
@@ -96,8 +100,11 @@ class Teller:
         else:
             self.order(order)
         if rules.late_execution:
-            self._out.append(FillReport(execution))
-        self._out += (CommissionReport(execution), PositionReport(msgspec.structs.replace(position)))
+            self._out += executions
+        for execution, position in fills:
+            self._out.append(CommissionReport(execution))
+            if position is not None:
+                self._out.append(PositionReport(msgspec.structs.replace(position)))
 
     def cancelled(self, order: Order, reason: str, with_202: bool, say_reason: bool) -> None:
         """Say the end of an order that was or fell cancelled."""

@@ -12,6 +12,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from actors.venue.simulator import previews
+from actors.venue.simulator.contracts import ContractQuery
+from actors.venue.simulator.instructions import Condition, PriceCondition, TimeCondition
 from actors.venue.simulator.orders import ExchangeRules, Order
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 NEW_YORK = ZoneInfo("America/New_York")
 TYPES = frozenset({"MKT", "LMT", "STP", "STP LMT", "TRAIL", "TRAIL LIMIT"})
 TIFS = frozenset({"", "DAY", "GTC", "IOC", "FOK", "GTD"})
+LARGEST = 10**9            # prices and quantities: their products stay exact
+TRIGGER_METHODS = frozenset({0, 1, 2, 3, 4, 7, 8})
 NS = 1_000_000_000
 ZONE_WARNING = ("Warning: You submitted request with date-time attributes without explicit time zone. Please switch to "
                 "use yyyymmdd-hh:mm:ss in UTC or use instrument time zone, like US/Eastern.")
@@ -54,7 +59,7 @@ def new_order(order: Order, exchange: Exchange, now_ns: int) -> Problem | None:
             return Problem(10006, "Missing parent order")
         if not parent.alive and parent.status != "Filled":
             return Problem(201, "Order rejected - reason:Parent order is being cancelled.", final=True)
-    checks = (_group, _both_sides, _too_many, _refusal)
+    checks = (_group, _both_sides, _too_many, _too_dear, _refusal)
     return next((problem for check in checks if (problem := check(order, exchange)) is not None), None)
 
 
@@ -81,6 +86,12 @@ def _both_sides(order: Order, exchange: Exchange) -> Problem | None:
                         "in the same account.", final=True)
 
 
+def waits_for(order: Order) -> tuple[object, ...]:
+    """Return everything that may keep an order from working: amended, it is held anew."""
+    i = order.instructions
+    return (i.conditions, i.conditions_cancel, i.conditions_ignore_rth, order.extras.get("goodAfterTime", ""))
+
+
 def _too_many(order: Order, exchange: Exchange) -> Problem | None:
     cap = exchange.rules.active_order_cap
     if not cap:
@@ -91,6 +102,17 @@ def _too_many(order: Order, exchange: Exchange) -> Problem | None:
         return None
     return Problem(201, f"Order rejected - reason:Only {cap} orders on either buy or sell side for particular contract "
                         "and account are allowed.", final=True)
+
+
+def _too_dear(order: Order, exchange: Exchange) -> Problem | None:
+    if not exchange.rules.margin_check:
+        return None
+    after = previews.preview(exchange, order)
+    if after.initial_after <= max(after.equity_after, after.initial_before):     # what needs less is always allowed
+        return None
+    return Problem(201, "Order rejected - reason:YOUR ORDER IS NOT ACCEPTED. IN ORDER TO OBTAIN THE DESIRED POSITION "
+                        f"YOUR EQUITY WITH LOAN VALUE [{after.equity_after:.2f} {after.currency}] MUST EXCEED THE "
+                        f"INITIAL MARGIN [{after.initial_after:.2f} {after.currency}]", final=True)
 
 
 def _refusal(order: Order, exchange: Exchange) -> Problem | None:
@@ -115,16 +137,68 @@ def shape(order: Order, exchange: Exchange) -> Problem | None:
         return Problem(321, f"Error validating request.-'b' : cause - The size {order.total} is above {MAX_QUANTITY}")
     if order.total <= 0:
         return Problem(434, "The order size cannot be zero.")
+    if order.total > LARGEST:
+        return Problem(383, f"The order size {order.total} is above the limit of {LARGEST}.")
     if order.total != order.total.to_integral_value():
         return Problem(10318, "This order doesn't support fractional quantity trading.")
     if order.tif in ("IOC", "FOK") and order.order_type not in ("MKT", "LMT"):
         return Problem(111, f"The tif {order.tif} and the order type {order.order_type} are incompatible.")
     if order.oca_group and order.oca_type not in (0, 1, 2, 3):
         return Problem(321, f"Error validating request.-'b' : cause - Invalid OCA type {order.oca_type}")
-    return _prices(order, exchange)
+    return _instructions(order, exchange) or _prices(order, exchange)
+
+
+PLAINLY = ("algoStrategy", "scalePriceIncrement", "hedgeType", "adjustedOrderType", "deltaNeutralOrderType",
+           "deltaNeutralContract", "randomizeSize", "randomizePrice")
+COMBO_TYPES = frozenset({"MKT", "LMT"})
+
+
+def worked_plainly(order: Order) -> list[str]:
+    """Return the instructions that are set and that the order is worked without."""
+    return [name for name in PLAINLY if name in order.extras]
+
+
+def _instructions(order: Order, exchange: Exchange) -> Problem | None:
+    """Check the instructions that few orders have."""
+    i = order.instructions
+    if order.contract.sec_type == "BAG" and order.order_type not in COMBO_TYPES:
+        return Problem(201, f"Order rejected - reason:Order type {order.order_type!r} is not supported for a "
+                            "combination; allowed is MKT or LMT.", final=True)
+    if order.contract.sec_type == "BAG" and order.oca_group:
+        return Problem(356, "Smart combo order does not support OCA group.")
+    if i.min_quantity < 0 or i.min_quantity > order.total:
+        return Problem(201, f"Order rejected - reason:minQty {i.min_quantity} is not between 0 and the order's "
+                            f"quantity {order.total}.", final=True)
+    if i.discretionary and (order.order_type != "LMT" or i.discretionary < 0):
+        return Problem(201, "Order rejected - reason:discretionaryAmt needs a LMT order and an amount above 0.",
+                       final=True)
+    plainly = worked_plainly(order)
+    if plainly and not exchange.rules.plain_algos:
+        return Problem(201, f"Order rejected - reason:not simulated: {', '.join(plainly)}.", final=True)
+    for condition in i.conditions:
+        problem = _condition(condition, exchange)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _condition(c: Condition, exchange: Exchange) -> Problem | None:
+    con_id = getattr(c, "con_id", None)
+    if con_id is not None and len(exchange.contracts.find(ContractQuery(con_id=con_id))) != 1:
+        return Problem(321, f"Error validating request.-'bW' : cause - Invalid condition: conId {con_id} is not known")
+    if isinstance(c, PriceCondition) and c.trigger_method not in TRIGGER_METHODS:
+        return Problem(321, "Error validating request.-'bW' : cause - Invalid condition: trigger method "
+                            f"{c.trigger_method}; allowed is 0, 1, 2, 3, 4, 7 or 8")
+    if isinstance(c, TimeCondition) and parse_ib_time_ns(c.time) is None:
+        return Problem(321, f"Error validating request.-'bW' : cause - Invalid condition: time {c.time!r}; use "
+                            "yyyymmdd-hh:mm:ss (UTC) or yyyymmdd hh:mm:ss TZ")
+    return None
 
 
 def _prices(order: Order, exchange: Exchange) -> Problem | None:
+    for price in (order.lmt, order.aux, order.trail_stop, order.trail_percent, order.lmt_offset):
+        if price is not None and abs(price) > LARGEST:
+            return Problem(109, f"Price {price} is out of the range of {LARGEST}.")
     needed = []
     if order.order_type in ("LMT", "STP LMT"):
         needed.append(("limit price", order.lmt))
@@ -133,7 +207,7 @@ def _prices(order: Order, exchange: Exchange) -> Problem | None:
     for name, price in needed:
         if price is None or not price.is_finite():
             return Problem(321, f"Error validating request.-'b' : cause - Missing or invalid {name}")
-        if price <= 0:
+        if price <= 0 and order.contract.sec_type != "BAG":
             return Problem(201, f"Order rejected - reason:The {name} must be above zero.", final=True)
         if price > MAX_PRICE:
             return Problem(321, f"Error validating request.-'b' : cause - The {name} {price} is above {MAX_PRICE}")
@@ -146,12 +220,19 @@ def _prices(order: Order, exchange: Exchange) -> Problem | None:
 
 def bad_time(order: Order, rules: ExchangeRules) -> Problem | None:
     """Return what is wrong with the times that an order names (ib-wire.md 6.4), or None."""
-    if order.tif != "GTD":
-        return None
-    if parse_ib_time_ns(order.good_till_date) is None:
-        return Problem(rules.bad_time_code,
-                       "Invalid good till date: use yyyymmdd-hh:mm:ss (UTC) or yyyymmdd hh:mm:ss TZ")
+    till = order.good_till_date if order.tif == "GTD" else None
+    for name, text in (("till date", till), ("after time", order.extras.get("goodAfterTime"))):
+        if text is not None and parse_ib_time_ns(text) is None:
+            return Problem(rules.bad_time_code,
+                           f"Invalid good {name}: use yyyymmdd-hh:mm:ss (UTC) or yyyymmdd hh:mm:ss TZ")
     return None
+
+
+def times_of(order: Order) -> list[str]:
+    """Return the times that an order names."""
+    times = [order.good_till_date if order.tif == "GTD" else "", order.extras.get("goodAfterTime", "")]
+    times += [c.time for c in order.instructions.conditions if isinstance(c, TimeCondition)]
+    return [text for text in times if text]
 
 
 def lacks_zone(text: str) -> bool:

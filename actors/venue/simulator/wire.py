@@ -196,7 +196,7 @@ class Fields:
 
     def flag(self, name: str) -> bool:
         raw = self.text(name)
-        if raw in ("", "0", "False", "false"):
+        if raw in ("0", "False", "false") or raw in _UNSET:
             return False
         if raw in ("1", "True", "true"):
             return True
@@ -219,6 +219,23 @@ class Fields:
                 return None
             raise WireError(f"{self.message}: {name} {raw[:40]!r} is out of range")
         return value
+
+    def spelled_number(self, name: str, whole: bool = False) -> str:
+        """Return a number as it is spelled (a whole one plainly), or '' when it is empty or spelled unset."""
+        raw = self.text(name)
+        if not raw or (len(raw) < 10 and raw.isascii() and raw.isdigit()):
+            return raw
+        self._at -= 1
+        if self.number(name) is None:
+            return ""
+        if not whole:
+            return raw
+        self._at -= 1
+        return str(self.integer(name))
+
+    def peek(self) -> str:
+        """Return the next field without taking it; '' at the end."""
+        return self._fields[self._at] if self.left else ""
 
     def quantity(self, name: str) -> Decimal:
         return self.number(name) or Decimal(0)

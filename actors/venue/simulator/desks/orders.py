@@ -8,15 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors.venue.simulator import answers, order_messages
+from actors.venue.simulator.combos import ComboError
 from actors.venue.simulator.contracts import Contract
 from actors.venue.simulator.order_request import PlaceOrder
 from actors.venue.simulator.orders import Order
 from actors.venue.simulator.reports import OpenReport, StatusReport
 from actors.venue.simulator.requests import Request
-from actors.venue.simulator.validation import midnight_ns, parse_ib_time_ns
+from actors.venue.simulator.settings import GatewaySettings
+from actors.venue.simulator.validation import midnight_ns, parse_ib_time_ns, worked_plainly
 from actors.venue.simulator.wire import encode
 
 if TYPE_CHECKING:
+    from actors.venue.simulator.exchange import Exchange
     from actors.venue.simulator.session import Session
 
 NS = 1_000_000_000
@@ -33,33 +36,49 @@ def place(session: Session, p: PlaceOrder, now_ns: int) -> None:
     if known is not None and known.alive and known.perm_id:
         fields["permId"] = known.perm_id
     gateway.log(now_ns, "in", session.client_id, "modifyOrder" if amends else "placeOrder", fields)
-    found = gateway.contracts.find(p.contract)
-    refusal = _refusal(p, len(found), gateway.settings.accounts, bound=known is not None)
-    if refusal is not None:
-        session.error(p.order_id, *refusal, now_ns)
+    contract = _refusal(p, gateway.settings, bound=known is not None) or _contract(gateway.exchange, p)
+    if isinstance(contract, tuple):
+        session.error(p.order_id, *contract, now_ns)
         return
-    order = _order(session.client_id, p, found[0], p.account or gateway.settings.accounts[0])
+    order = order_of(session.client_id, p, contract, p.account or gateway.settings.accounts[0])
+    plainly = worked_plainly(order)
+    if plainly and gateway.settings.rules.plain_algos:
+        gateway.log(now_ns, "sim", session.client_id, "worked_plainly",
+                    {"orderId": p.order_id, "orderRef": p.order_ref, "without": plainly})
     gateway.deliver(gateway.exchange.place(order, gateway.exchange_ns(now_ns)), now_ns)
 
 
-def _refusal(p: PlaceOrder, contracts: int, accounts: tuple[str, ...], bound: bool) -> tuple[int, str] | None:
-    """Return what is wrong with a placeOrder. A negative id is right only for a manual order bound to the client."""
+def _contract(exchange: Exchange, p: PlaceOrder) -> Contract | tuple[int, str]:
+    """Return the one contract that is meant, or code and text of why there is none."""
+    if p.contract.sec_type == "BAG":
+        try:
+            return exchange.combos.resolve(p.contract, p.instructions.legs).contract
+        except ComboError as error:
+            return error.code, error.text
+    found = exchange.contracts.find(p.contract)
+    return found[0] if len(found) == 1 else (200, answers.no_contract(len(found)))
+
+
+def _refusal(p: PlaceOrder, settings: GatewaySettings, bound: bool) -> tuple[int, str] | None:
+    """Return what is wrong with a placeOrder before its contract is looked at.
+
+    A negative id is right only for a manual order bound to the client.
+    """
     if not bound and not 0 < p.order_id <= MAX_ORDER_ID:
         return 320, f"Error reading request. orderId {p.order_id}: allowed is 1 to {MAX_ORDER_ID}"
-    if p.legs or p.contract.sec_type == "BAG":
-        return 321, INVALID + "Combination orders are not simulated"
+    if p.attributes and settings.rules.refuse_old_attributes:
+        return 10268, f"The '{p.attributes[0]}' order attribute is not supported."
     if p.unsupported:
         return 321, INVALID + f"not simulated: {', '.join(p.unsupported)}"
-    if contracts != 1:
-        return 200, answers.no_contract(contracts)
-    if not p.account and len(accounts) > 1:
+    if not p.account and len(settings.accounts) > 1:
         return 435, "You must specify an account."
-    if p.account and p.account not in accounts:
+    if p.account and p.account not in settings.accounts:
         return 321, INVALID + f"Invalid account code '{p.account}'."
     return None
 
 
-def _order(client_id: int, p: PlaceOrder, contract: Contract, account: str) -> Order:
+def order_of(client_id: int, p: PlaceOrder, contract: Contract, account: str) -> Order:
+    """Return the exchange's order; what its type has no use for (a re-sent echo is full of it) is left out."""
     extras = {**p.extras, "exchange": p.contract.exchange} if p.contract.exchange else p.extras
     trails = p.order_type.startswith("TRAIL")
     return Order(
@@ -68,7 +87,8 @@ def _order(client_id: int, p: PlaceOrder, contract: Contract, account: str) -> O
         oca_type=p.oca_type or 3, order_ref=p.order_ref, parent_id=p.parent_id, transmit=p.transmit,
         outside_rth=p.outside_rth, trigger_method=p.trigger_method, good_till_date=p.good_till_date,
         trail_stop=p.trail_stop if trails else None, trail_percent=p.trail_percent if trails else None,
-        lmt_offset=p.lmt_offset if trails else None, what_if=p.what_if, all_or_none=p.all_or_none, extras=extras)
+        lmt_offset=p.lmt_offset if trails else None, what_if=p.what_if, all_or_none=p.all_or_none,
+        instructions=p.instructions, extras=extras)
 
 
 def cancel(session: Session, request: Request, now_ns: int) -> None:
