@@ -5,6 +5,7 @@ Law: only a fill changes anything here, except the opening positions that a scen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from actors.venue.simulator.orders import ZERO, ExchangeRules, Order, Position
@@ -31,21 +32,32 @@ class Accounts:
         if position is None:
             position = self.positions[key] = Position(account=order.account, contract=order.contract)
         signed = quantity if order.is_buy else -quantity
-        held = position.quantity
+        paid_each = price * order.contract.factor
+        held, carried = position.quantity, position.quantity * position.avg_cost
         closing = min(abs(held), quantity) if held * signed < 0 else ZERO
         opening = quantity - closing
         realized: Decimal | None = None
         if closing:
-            gain = (price - position.avg_cost) * closing * (1 if held > 0 else -1)
+            gain = (paid_each - position.avg_cost) * closing * (1 if held > 0 else -1)
             realized = gain - commission * closing / quantity
             position.realized += realized
         position.quantity = held + signed
         if opening:
             opened_before = ZERO if closing else abs(held)
             fee = commission * opening / quantity if self._rules.cost_includes_commission else ZERO
-            paid = position.avg_cost * opened_before + price * opening + (fee if signed > 0 else -fee)
+            paid = position.avg_cost * opened_before + paid_each * opening + (fee if signed > 0 else -fee)
             position.avg_cost = paid / (opened_before + opening)
         elif position.quantity == 0:
             position.avg_cost = ZERO
-        self.cash[order.account] = self.cash.get(order.account, ZERO) - signed * price - commission
+        flow = -signed * paid_each - commission
+        position.flow += flow
+        if order.contract.sec_type == "FUT":
+            # Nobody pays for a future: what it cost stays in the account until it is closed.
+            flow += position.quantity * position.avg_cost - carried
+        self.cash[order.account] = self.cash.get(order.account, ZERO) + flow
         return position, realized
+
+    def new_day(self, price_of: Callable[[Position], Decimal]) -> None:
+        """Begin a day: from here on count its P&L anew."""
+        for p in self.positions.values():
+            p.day_value, p.day_flow, p.day_realized = p.value(price_of(p)), p.flow, p.realized

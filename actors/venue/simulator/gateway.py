@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ import msgspec
 from actors.venue.simulator import answers
 from actors.venue.simulator.agenda import Agenda
 from actors.venue.simulator.contracts import Contract, ContractBook
+from actors.venue.simulator.derivatives import Followers
 from actors.venue.simulator.desks import accounts
 from actors.venue.simulator.exchange import Exchange
 from actors.venue.simulator.feeds import Subscription, Trade
@@ -33,7 +35,11 @@ from actors.venue.simulator.reports import (
 )
 from actors.venue.simulator.session import Session
 from actors.venue.simulator.settings import GatewaySettings
+from actors.venue.simulator.validation import NEW_YORK
 from actors.venue.simulator.wire import number
+
+NS = 1_000_000_000
+DAY_NS = 86_400 * NS
 
 
 class MarketDriver(Protocol):
@@ -63,6 +69,8 @@ class Gateway:
             self.contracts, self.perm_ids, (f"0000e0d5.{prefix}.{n:08x}.01" for n in self.exec_numbers),
             settings.rules)
         self.store: Store | None = None
+        self.followers = Followers(self)
+        self.exchange.opened = self.followers.opened
         self.driver: MarketDriver | None = None
         self.agenda = Agenda()
         self.sessions: list[Session] = []
@@ -70,6 +78,8 @@ class Gateway:
         self._watchers: dict[int, list[tuple[Session, Subscription]]] = {}
         self._numbers = itertools.count(1)
         self.opened_ns = now_ns
+        self._day_ns = -DAY_NS
+        self.roll(now_ns)
         self.changes = 0       # grows with whatever a scenario may wait for
 
     # connections -----------------------------------------------------------------------------------------------
@@ -120,9 +130,18 @@ class Gateway:
         virtual = self.driver.virtual_ns if self.driver is not None else None
         return now_ns if virtual is None else virtual
 
+    def roll(self, now_ns: int) -> None:
+        """Begin the exchange's next day, New York's, once it has come."""
+        ex_ns = self.exchange_ns(now_ns)
+        if not self._day_ns <= ex_ns < self._day_ns + DAY_NS:
+            today = datetime.fromtimestamp(ex_ns // NS, NEW_YORK).replace(hour=0, minute=0, second=0)
+            self._day_ns = int(today.timestamp()) * NS
+            self.contracts.roll(today.date())
+
     def advance(self, now_ns: int) -> int | None:
         """Do everything that is due and return when something will be, or None."""
         due = self.driver.advance(now_ns) if self.driver is not None else None
+        self.roll(now_ns)
         ex_ns = self.exchange_ns(now_ns)
         expiry = self.exchange.next_expiry_ns()
         if expiry is not None and expiry <= ex_ns:
@@ -161,6 +180,7 @@ class Gateway:
                 data = subscription.quote(q)
                 if data:
                     session.send_tick(data)
+        self.followers.moved(contract, now_ns)
         if match:
             self.deliver(self.exchange.market(contract.con_id, ex_ns), now_ns)
 
@@ -179,6 +199,7 @@ class Gateway:
             if data:
                 session.send_tick(data)
         if trade.eligible:
+            self.followers.moved(contract, now_ns)
             expiry = self.exchange.next_expiry_ns()
             if expiry is not None and expiry <= trade.time_ns:
                 self.deliver(self.exchange.expire(trade.time_ns), now_ns)     # before this print can fill it

@@ -167,9 +167,10 @@ class Store:
     def _contract(self, stored: Contract) -> Contract:
         """Return the gateway's own contract of this conId; one that it does not know any more is added."""
         contracts = self._exchange.contracts
-        if stored.con_id not in contracts.by_id:
+        known = contracts.get(stored.con_id)
+        if known is None:
             contracts.add(stored)
-        return contracts.by_id[stored.con_id]
+        return known or stored
 
     # writing ---------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ Law 2: nothing here speaks or trades; exchange.py does.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -53,6 +53,8 @@ class Rolls:
         self.executed = 0                                   # how many executions there ever were
         self.accounts = Accounts(self.rules)
         self.groups = GroupBook()
+        self.opened: Callable[[Book], None] | None = None
+        """Told of each new book, to give an option or future its first price."""
         self.books: dict[int, Book] = {}
         self.refusals: list[Refusal] = []
         self.families = Families()
@@ -71,7 +73,12 @@ class Rolls:
     def book(self, con_id: int) -> Book:
         book = self.books.get(con_id)
         if book is None:
-            book = self.books[con_id] = Book(self.contracts.by_id[con_id])
+            contract = self.contracts.get(con_id)
+            if contract is None:
+                raise KeyError(f"conId {con_id} is not known")
+            book = self.books[con_id] = Book(contract)
+            if self.opened is not None:
+                self.opened(book)
         return book
 
     def quote_of(self, con_id: int) -> Quote:

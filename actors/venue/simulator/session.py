@@ -199,6 +199,7 @@ class Session:
         return False
 
     def _act(self, request: Request | PlaceOrder, now_ns: int) -> None:
+        self.gateway.roll(now_ns)
         if isinstance(request, PlaceOrder):
             orders.place(self, request, now_ns)
             return
