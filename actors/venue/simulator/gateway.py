@@ -21,6 +21,8 @@ from actors.venue.simulator.derivatives import Followers
 from actors.venue.simulator.desks import accounts
 from actors.venue.simulator.exchange import Exchange
 from actors.venue.simulator.feeds import Subscription, Trade
+from actors.venue.simulator.history import History
+from actors.venue.simulator.history_pace import HistoryPace
 from actors.venue.simulator.journal import Journal
 from actors.venue.simulator.orders import Order, Position
 from actors.venue.simulator.persistence import Serial, Store
@@ -78,6 +80,8 @@ class Gateway:
         self._watchers: dict[int, list[tuple[Session, Subscription]]] = {}
         self._numbers = itertools.count(1)
         self.opened_ns = now_ns
+        self.history = History(self.contracts, settings.seed, now_ns // NS)
+        self.history_pace = HistoryPace()
         self._day_ns = -DAY_NS
         self.roll(now_ns)
         self.changes = 0       # grows with whatever a scenario may wait for
@@ -176,6 +180,7 @@ class Gateway:
         q = self.exchange.quote_of(contract.con_id)
         if (bid, ask, bid_size, ask_size) != (q.bid, q.ask, q.bid_size, q.ask_size):
             q.bid, q.ask, q.bid_size, q.ask_size, q.time_ns = bid, ask, bid_size, ask_size, ex_ns
+            self.history.quoted(contract, q)
             for session, subscription in self._watchers.get(contract.con_id, ()):
                 data = subscription.quote(q)
                 if data:
@@ -188,6 +193,7 @@ class Gateway:
         """Print one trade: show it to who watches, and match if it may move the price."""
         q = self.exchange.quote_of(contract.con_id)
         q.volume += trade.size
+        self.history.printed(contract, trade)
         if trade.eligible:
             price = trade.price
             q.last, q.last_size, q.time_ns = price, trade.size, trade.time_ns

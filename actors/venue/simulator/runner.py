@@ -8,21 +8,12 @@ from __future__ import annotations
 from decimal import Decimal
 from fnmatch import fnmatchcase
 
-<<<<<<< HEAD
-from actors.venue.simulator.contracts import PENNY, Contract
+from actors.venue.simulator.contracts import DERIVED, STOCK_EXCHANGES, Contract
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.orders import Order
 from actors.venue.simulator.rolls import Refusal
-from actors.venue.simulator.scenario import Fill, Patterns, Price, Scenario, Step, When
-=======
-from actors.venue.simulator.contracts import DERIVED, STOCK_EXCHANGES, Contract
-from actors.venue.simulator.exchange import Refusal
-from actors.venue.simulator.feeds import Trade
-from actors.venue.simulator.gateway import Gateway
-from actors.venue.simulator.orders import Order
 from actors.venue.simulator.scenario import Fill, NewContract, Patterns, Price, Scenario, Step, When
->>>>>>> 634a034 (Contracts: options, futures, indices and currencies, listed by rule and priced from their underlyings)
 from actors.venue.simulator.session import Session
 
 NS = 1_000_000_000
