@@ -54,7 +54,7 @@ class Accounts:
         if order.contract.sec_type == "FUT":
             # Nobody pays for a future: what it cost stays in the account until it is closed.
             flow += position.quantity * position.avg_cost - carried
-        self.cash[order.account] = self.cash.get(order.account, ZERO) + flow
+        self.cash[order.account] = self.cash.get(order.account, ZERO) + order.contract.usd(flow, price)
         return position, realized
 
     def new_day(self, price_of: Callable[[Position], Decimal]) -> None:

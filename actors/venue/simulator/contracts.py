@@ -55,6 +55,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         """Return what a price of 1 is worth in cash: the multiplier."""
         return Decimal(self.multiplier) if self.multiplier else Decimal(1)
 
+    def usd(self, amount: Decimal, price: Decimal) -> Decimal:
+        """Return an amount of this contract's currency in USD: USD.JPY at its own price, anything else one to one."""
+        return amount / price if self.symbol == "USD" and self.currency != "USD" and price else amount
+
     @property
     def half_spread(self) -> Decimal:
         """Return how far bid and ask stand from a last price that comes without them."""

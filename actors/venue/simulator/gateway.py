@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from actors.venue.simulator import answers
+from actors.venue.simulator import account_values, answers
 from actors.venue.simulator.agenda import Agenda
 from actors.venue.simulator.contracts import Contract, ContractBook
 from actors.venue.simulator.derivatives import Followers
@@ -141,6 +141,7 @@ class Gateway:
             today = datetime.fromtimestamp(ex_ns // NS, NEW_YORK).replace(hour=0, minute=0, second=0)
             self._day_ns = int(today.timestamp()) * NS
             self.contracts.roll(today.date())
+            self.exchange.accounts.new_day(lambda p: account_values.market_price(self, p))
 
     def advance(self, now_ns: int) -> int | None:
         """Do everything that is due and return when something will be, or None."""
@@ -293,6 +294,7 @@ class Gateway:
         if self.store is not None and self.store.restored:
             return
         position = Position(account=account, contract=contract, quantity=quantity, avg_cost=cost)
+        position.day_value = position.value(account_values.market_price(self, position))
         self.exchange.accounts.positions[account, contract.con_id] = position
         self._log_opening(position, now_ns)
 

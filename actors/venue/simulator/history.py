@@ -122,7 +122,10 @@ class History:
                 upto = b if seconds >= DAY_S else min(b, next_edge(seconds, at))
                 pieces = self.pieces(contract, what, at, upto, regular_only and not always_open)
                 if pieces:
-                    keyed.setdefault(bar_key(name, seconds, day, at), []).append((day, at, pieces))
+                    key = bar_key(name, seconds, day, at)
+                    # What is printed where no session is begins with its bar, not with the opening of the exchange.
+                    begins = key[0] if always_open and self.opened_s <= at and seconds < DAY_S else at
+                    keyed.setdefault(key, []).append((day, begins, pieces))
                 at = upto
         bars = []
         for parts in keyed.values():

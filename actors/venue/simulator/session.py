@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from actors.venue.simulator import responses
+from actors.venue.simulator.account_feeds import Feed
 from actors.venue.simulator.agenda import Entry
 from actors.venue.simulator.desks import accounts, orders
 from actors.venue.simulator.desks.directory import HANDLERS
@@ -62,6 +63,7 @@ class Session:
         """What the desks send from time to time, by request name and id; it ends with the connection."""
         self.wants_positions = False
         self.wants_account: str | None = None
+        self.account_feeds: dict[tuple[str, int], Feed] = {}
         self._buffer = FrameBuffer()
         self._out: list[bytes] = []
         self._sent_ns: deque[int] = deque()

@@ -8,12 +8,12 @@ calendar time, each back from the end. A bar that the end or the present cuts of
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from actors.venue.simulator import answers
 from actors.venue.simulator import history_messages as messages
-from actors.venue.simulator.bars import SIZES, Piece, bar_size, epoch, local, months_before, period
+from actors.venue.simulator.bars import DAY_S, SIZES, Piece, bar_key, bar_size, epoch, local, months_before, period
 from actors.venue.simulator.contracts import Contract, ContractQuery
 from actors.venue.simulator.history import Bar
 from actors.venue.simulator.record import QuoteTick
@@ -80,6 +80,8 @@ def _bars(session: Session, request: Request, now_ns: int) -> None:
     if what == "SCHEDULE":
         _schedule(session, request, contract, size[0], start, end, now_ns)
         return
+    if size[1] < DAY_S:
+        start = bar_key(*size, local(start).date(), start)[0]
     spans = gateway.history.spans(contract, start, end, bool(v["useRth"]), gateway.always_open)
     if (wanted := sum(b - a for _, a, b in spans) // size[1]) > MAX_BARS:
         raise Refused(162, f"{SERVICE}Time length exceed max: {wanted} bars of {size[0]}; at most {MAX_BARS}.")
@@ -191,7 +193,12 @@ def _schedule(session: Session, request: Request, contract: Contract, size: str,
     history, always = session.gateway.history, session.gateway.always_open
     regular = bool(request.values["useRth"])
     until = epoch(local(end - 1).date() + timedelta(days=1))        # today's session is shown whole
-    days = history.spans(contract, start, until, regular, always)
+    days: list[tuple[date, int, int]] = []
+    for day, a, b in history.spans(contract, start, until, regular, always):
+        if days and days[-1][0] == day:
+            days[-1] = (day, days[-1][1], b)
+        else:
+            days.append((day, a, b))
     if not days:
         raise _nothing(contract, "SCHEDULE")
     session.send("historicalSchedule", messages.schedule(request.req_id, days), now_ns, reqId=request.req_id)
