@@ -42,12 +42,11 @@ class Values:
     def __init__(self, session: Session, account: str, say: Callable[[Value], bytes]) -> None:
         self._session, self._account, self._say = session, account, say
         self._shown: dict[tuple[str, str], Value] = {}
-        self._told_ns = 0
+        self._pushed_ns = -VALUES_NS
         self._waits = False
 
     def tell(self, now_ns: int) -> None:
         """Send what differs from what was shown."""
-        self._told_ns = now_ns
         for v in account_values.account_values(self._session.gateway, self._account):
             key = (v.tag, v.currency)
             if self._shown.get(key) != v:
@@ -55,14 +54,15 @@ class Values:
                 self._session.send_tick(self._say(v))
 
     def filled(self, now_ns: int) -> None:
-        if now_ns >= self._told_ns + VALUES_NS:
+        if now_ns >= self._pushed_ns + VALUES_NS:
+            self._pushed_ns = now_ns
             self.tell(now_ns)
         elif not self._waits:
             self._waits = True
-            self._session.gateway.agenda.at(self._told_ns + VALUES_NS, self._later)
+            self._session.gateway.agenda.at(self._pushed_ns + VALUES_NS, self._later)
 
     def _later(self, now_ns: int) -> None:
-        self._waits = False
+        self._waits, self._pushed_ns = False, now_ns
         if not self._session.closing:
             self.tell(now_ns)
 

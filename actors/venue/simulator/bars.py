@@ -30,7 +30,7 @@ class Piece(NamedTuple):
     low: int
     close: int
     volume: int = 0
-    count: int = 0
+    trades: int = 0
     paid: int = 0
     """The sum of price times size, for the average price."""
 
@@ -38,7 +38,7 @@ class Piece(NamedTuple):
 def joined(pieces: Iterable[Piece]) -> Piece | None:
     """Add up pieces in order of time; None if there are none."""
     first = last = None
-    high = low = volume = count = paid = 0
+    high = low = volume = trades = paid = 0
     for p in pieces:
         if first is None:
             first, high, low = p, p.high, p.low
@@ -46,11 +46,11 @@ def joined(pieces: Iterable[Piece]) -> Piece | None:
         high = p.high if p.high > high else high
         low = p.low if p.low < low else low
         volume += p.volume
-        count += p.count
+        trades += p.trades
         paid += p.paid
     if first is None or last is None:
         return None
-    return Piece(first.open, high, low, last.close, volume, count, paid)
+    return Piece(first.open, high, low, last.close, volume, trades, paid)
 
 
 def bar_size(text: str) -> tuple[str, int] | None:

@@ -40,7 +40,7 @@ def _sizes(p: Piece, traded: bool) -> tuple[str, str, str]:
     if not traded:
         return "-1", "-1", "-1"
     average = p.paid // p.volume if p.volume else p.close
-    return str(p.volume), _price(average), str(max(p.count, min(1, p.volume)))
+    return str(p.volume), _price(average), str(max(p.trades, min(1, p.volume)))
 
 
 def historical_data(req_id: int, start_s: int, end_s: int, bars: Sequence[Bar], seconds: int, format_date: int,

@@ -83,7 +83,7 @@ def split(whole: Piece, n: int, chance: list[float]) -> list[Piece]:
     for i in range(n):
         so_far += weights[i]
         share = 1.0 if i == n - 1 else so_far / everything
-        upto, trades = int(whole.volume * share), int(whole.count * share)
+        upto, trades = int(whole.volume * share), int(whole.trades * share)
         parts.append(Piece(edges[i], highs[i], lows[i], edges[i + 1], upto - volume, trades - count))
         volume, count = upto, trades
     return parts
@@ -121,9 +121,9 @@ class Past:
                b: int) -> Iterator[tuple[int, Piece]]:
         if a <= start and start + length <= b:
             t = self._tick
-            o, h, low, c, volume, count, _ = piece
+            o, h, low, c, volume, trades, _ = piece
             paid = (h + low + c) * t * volume // 3
-            yield start, Piece(o * t, h * t, low * t, c * t, volume, count, paid)
+            yield start, Piece(o * t, h * t, low * t, c * t, volume, trades, paid)
             return
         step = LEVELS[level]
         first = max(0, (a - start) // step)

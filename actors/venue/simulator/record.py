@@ -87,7 +87,7 @@ class Series:
             self._keep(kept, start, p, size)
         else:
             kept[start] = Piece(old.open, max(old.high, p.high), min(old.low, p.low), p.close, old.volume + p.volume,
-                                old.count + p.count, old.paid + p.paid)
+                                old.trades + p.trades, old.paid + p.paid)
 
     def _keep(self, kept: dict[int, Piece], start: int, piece: Piece, size: int) -> None:
         kept[start] = piece

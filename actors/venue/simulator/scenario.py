@@ -261,9 +261,9 @@ def _check(scenario: Scenario, text: str, name: str) -> None:
     if unbounded is not None:
         refuse(*unbounded)
     for n, entry in enumerate(scenario.contract):
-        rule = _incomplete(entry)
-        if rule:
-            refuse(f"contract[{n}].{rule[0]}", rule[1])
+        lacking = _incomplete(entry)
+        if lacking:
+            refuse(f"contract[{n}].{lacking[0]}", lacking[1])
     for table in ("quote", "position"):
         for n, entry in enumerate(getattr(scenario, table)):
             known(f"{table}[{n}].symbol", entry.symbol)
