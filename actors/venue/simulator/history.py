@@ -17,9 +17,9 @@ from decimal import Decimal
 import msgspec
 
 from actors.venue.simulator import replay
-from actors.venue.simulator.bars import Piece, bar_key, epoch, joined, local, next_edge
 from actors.venue.simulator.contracts import Contract, ContractBook
 from actors.venue.simulator.feeds import Trade
+from actors.venue.simulator.history_bars import Piece, bar_key, epoch, joined, local, next_edge
 from actors.venue.simulator.orders import Quote
 from actors.venue.simulator.past import FIRST_DAY, MICRO, OptionPast, Past, sessions
 from actors.venue.simulator.record import QuoteTick, Record, Series, micro

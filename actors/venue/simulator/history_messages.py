@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-from actors.venue.simulator.bars import DAY_S, Piece, local
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.history import Bar
+from actors.venue.simulator.history_bars import DAY_S, Piece, local
 from actors.venue.simulator.record import MICRO, QuoteTick
 from actors.venue.simulator.wire import encode, number
 

@@ -21,8 +21,8 @@ from functools import lru_cache
 from hashlib import shake_128
 
 from actors.venue.simulator import options
-from actors.venue.simulator.bars import Piece, epoch, local
 from actors.venue.simulator.contracts import Contract
+from actors.venue.simulator.history_bars import Piece, epoch, local
 
 FIRST_DAY = date(2004, 1, 2)
 MICRO = 1_000_000

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
 
-from actors.venue.simulator.bars import Piece
 from actors.venue.simulator.feeds import Trade
+from actors.venue.simulator.history_bars import Piece
 from actors.venue.simulator.orders import Quote
 
 NS = 1_000_000_000

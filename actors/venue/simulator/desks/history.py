@@ -13,9 +13,19 @@ from typing import TYPE_CHECKING
 
 from actors.venue.simulator import answers
 from actors.venue.simulator import history_messages as messages
-from actors.venue.simulator.bars import DAY_S, SIZES, Piece, bar_key, bar_size, epoch, local, months_before, period
 from actors.venue.simulator.contracts import Contract, ContractQuery
 from actors.venue.simulator.history import Bar
+from actors.venue.simulator.history_bars import (
+    DAY_S,
+    SIZES,
+    Piece,
+    bar_key,
+    bar_size,
+    epoch,
+    local,
+    months_before,
+    period,
+)
 from actors.venue.simulator.record import QuoteTick
 from actors.venue.simulator.requests import Request
 from actors.venue.simulator.validation import parse_ib_time_ns
