@@ -68,7 +68,7 @@ def held(gateway: Gateway, account: str = "") -> list[Position]:
 
 def market_price(gateway: Gateway, p: Position) -> Decimal:
     quote = gateway.exchange.quote_of(p.contract.con_id)
-    return quote.last or quote.bid or p.avg_cost / p.contract.factor
+    return quote.last or quote.bid or p.avg_cost / p.contract.unit
 
 
 def margin(gross: Decimal) -> Decimal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
+from actors.venue.simulator.contracts import Contract
 from actors.venue.simulator.orders import ZERO, ExchangeRules, Order, Position
 
 
@@ -26,35 +27,40 @@ class Accounts:
 
     def book(self, order: Order, quantity: Decimal, price: Decimal,
              commission: Decimal) -> tuple[Position, Decimal | None]:
-        """Book shares and return the position with the P&L that this fill realised (None if it only opened)."""
-        key = (order.account, order.contract.con_id)
+        """Book a fill of an order; see `trade`."""
+        signed = quantity if order.is_buy else -quantity
+        return self.trade(order.account, order.contract, signed, price, commission)
+
+    def trade(self, account: str, contract: Contract, signed: Decimal, price: Decimal,
+              commission: Decimal) -> tuple[Position, Decimal | None]:
+        """Book a signed quantity; return the position with the P&L that this realised (None if it only opened)."""
+        key = (account, contract.con_id)
         position = self.positions.get(key)
         if position is None:
-            position = self.positions[key] = Position(account=order.account, contract=order.contract)
-        signed = quantity if order.is_buy else -quantity
-        paid_each = price * order.contract.factor
+            position = self.positions[key] = Position(account=account, contract=contract)
+        quantity, each = abs(signed), price * contract.unit
         held, carried = position.quantity, position.quantity * position.avg_cost
         closing = min(abs(held), quantity) if held * signed < 0 else ZERO
         opening = quantity - closing
         realized: Decimal | None = None
         if closing:
-            gain = (paid_each - position.avg_cost) * closing * (1 if held > 0 else -1)
+            gain = (each - position.avg_cost) * closing * (1 if held > 0 else -1)
             realized = gain - commission * closing / quantity
             position.realized += realized
         position.quantity = held + signed
         if opening:
             opened_before = ZERO if closing else abs(held)
             fee = commission * opening / quantity if self._rules.cost_includes_commission else ZERO
-            paid = position.avg_cost * opened_before + paid_each * opening + (fee if signed > 0 else -fee)
+            paid = position.avg_cost * opened_before + each * opening + (fee if signed > 0 else -fee)
             position.avg_cost = paid / (opened_before + opening)
         elif position.quantity == 0:
             position.avg_cost = ZERO
-        flow = -signed * paid_each - commission
+        flow = -signed * each - commission
         position.flow += flow
-        if order.contract.sec_type == "FUT":
+        if contract.sec_type == "FUT":
             # Nobody pays for a future: what it cost stays in the account until it is closed.
             flow += position.quantity * position.avg_cost - carried
-        self.cash[order.account] = self.cash.get(order.account, ZERO) + order.contract.usd(flow, price)
+        self.cash[account] = self.cash.get(account, ZERO) + contract.usd(flow, price)
         return position, realized
 
     def new_day(self, price_of: Callable[[Position], Decimal]) -> None:

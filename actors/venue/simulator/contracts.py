@@ -17,6 +17,7 @@ import msgspec
 from actors.venue.simulator import chains
 
 PENNY = Decimal("0.01")
+ONE = Decimal(1)
 ORDER_TYPES = "ACTIVETIM,DAY,FOK,GTC,GTD,IOC,LMT,MKT,OCA,STP,STPLMT,TRAIL,TRAILLMT,WHATIF"
 STOCK_EXCHANGES = "SMART,NASDAQ,NYSE,ARCA,BATS,IEX,ISLAND"
 
@@ -51,9 +52,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Shares or contracts of an ordinary day, for the generated past; 0: it has quotes or values, but no trades."""
 
     @property
-    def factor(self) -> Decimal:
-        """Return what a price of 1 is worth in cash: the multiplier."""
-        return Decimal(self.multiplier) if self.multiplier else Decimal(1)
+    def unit(self) -> Decimal:
+        """How much one contract is of what its price is quoted for: the multiplier, 1 for stocks."""
+        return Decimal(self.multiplier) if self.multiplier else ONE
 
     def usd(self, amount: Decimal, price: Decimal) -> Decimal:
         """Return an amount of this contract's currency in USD: USD.JPY at its own price, anything else one to one."""

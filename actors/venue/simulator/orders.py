@@ -150,10 +150,10 @@ class Position(msgspec.Struct, kw_only=True):
     day_realized: Decimal = ZERO
 
     def value(self, price: Decimal) -> Decimal:
-        return self.quantity * price * self.contract.factor
+        return self.quantity * price * self.contract.unit
 
     def unrealized(self, price: Decimal) -> Decimal:
-        return (price * self.contract.factor - self.avg_cost) * self.quantity
+        return (price * self.contract.unit - self.avg_cost) * self.quantity
 
     @property
     def realized_today(self) -> Decimal:
