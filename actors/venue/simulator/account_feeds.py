@@ -41,16 +41,15 @@ class Values:
 
     def __init__(self, session: Session, account: str, say: Callable[[Value], bytes]) -> None:
         self._session, self._account, self._say = session, account, say
-        self._shown: dict[tuple[str, str], Value] = {}
+        self._shown: dict[tuple[str, str, bool], Value] = {}
         self._pushed_ns = -VALUES_NS
         self._waits = False
 
     def tell(self, now_ns: int) -> None:
         """Send what differs from what was shown."""
         for v in account_values.account_values(self._session.gateway, self._account):
-            key = (v.tag, v.currency)
-            if self._shown.get(key) != v:
-                self._shown[key] = v
+            if self._shown.get(v.key) != v:
+                self._shown[v.key] = v
                 self._session.send_tick(self._say(v))
 
     def filled(self, now_ns: int) -> None:
@@ -146,13 +145,13 @@ class SummaryFeed:
 
     def __init__(self, session: Session, req_id: int, accounts: tuple[str, ...], tags: list[str]) -> None:
         self._session, self._req_id, self._tags = session, req_id, tags
-        self._values: dict[str, dict[tuple[str, str], Value]] = {name: {} for name in accounts}
+        self._values: dict[str, dict[tuple[str, str, bool], Value]] = {name: {} for name in accounts}
 
     def tick(self, now_ns: int) -> int:
         for account, shown in self._values.items():
             for v in account_values.summary(self._session.gateway, account, self._tags):
-                if shown.get((v.tag, v.currency)) != v:
-                    shown[v.tag, v.currency] = v
+                if shown.get(v.key) != v:
+                    shown[v.key] = v
                     self._session.send_tick(encode(63, 1, self._req_id, account, v.tag, v.text, v.currency))
         return now_ns + THREE_MINUTES_NS
 

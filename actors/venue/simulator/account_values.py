@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from actors.venue.simulator.gateway import Gateway
 
 CENT = Decimal("0.01")
-PLAIN = frozenset({"AccountType", "AccountCode", "AccountReady", "Cushion", "Leverage", "HighestSeverity",
-                   "DayTradesRemaining"})
+DAY_TRADES = ("DayTradesRemaining", *(f"DayTradesRemainingT+{n}" for n in range(1, 5)))
 LEDGER_ZEROS = ("AccruedCash", "FutureOptionValue", "FundValue", "NetDividend", "MutualFundValue",
                 "MoneyMarketFundValue", "CorporateBondValue", "TBondValue", "TBillValue", "WarrantValue",
                 "IssuerOptionValue", "Cryptocurrency")
@@ -32,6 +31,11 @@ class Value(msgspec.Struct, frozen=True):
     text: str
     currency: str = ""
     ledger: bool = False
+
+    @property
+    def key(self) -> tuple[str, str, bool]:
+        """What a later value replaces; AccruedCash is both in the summary and in the ledger."""
+        return self.tag, self.currency, self.ledger
 
 
 class Worth(msgspec.Struct, frozen=True):
@@ -112,10 +116,8 @@ def account_values(gateway: Gateway, account: str) -> list[Value]:
         "FullInitMarginReq": w.margin, "FullMaintMarginReq": w.margin, "FullAvailableFunds": free,
         "FullExcessLiquidity": free, "LookAheadNextChange": ZERO, "LookAheadInitMarginReq": w.margin,
         "LookAheadMaintMarginReq": w.margin, "LookAheadAvailableFunds": free, "LookAheadExcessLiquidity": free}
-    # Clients ask for these two by the older names as well.
-    amounts["ReqTEquity"], amounts["ReqTMargin"] = amounts["RegTEquity"], amounts["RegTMargin"]
     plain = {"AccountType": "INDIVIDUAL", "AccountCode": account, "AccountReady": "true", "HighestSeverity": "0",
-             "DayTradesRemaining": "-1", "Cushion": _ratio(free, net), "Leverage": _ratio(w.gross, net)}
+             **dict.fromkeys(DAY_TRADES, "-1"), "Cushion": _ratio(free, net), "Leverage": _ratio(w.gross, net)}
     found = [Value(tag, text) for tag, text in plain.items()]
     found += [Value(tag, cents(amount), "USD") for tag, amount in amounts.items()]
     for currency in ("BASE", "USD"):

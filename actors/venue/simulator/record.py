@@ -119,7 +119,7 @@ class Series:
             else:
                 if at in self._seconds:
                     yield at, self._seconds[at]
-                at += 1 if at >= fine_from else MINUTE - at % MINUTE
+                at = at + 1 if at >= fine_from else min(fine_from, at - at % MINUTE + MINUTE)
 
 
 class Record:
