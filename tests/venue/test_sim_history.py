@@ -160,8 +160,9 @@ def test_recorded_prices_are_kept_as_they_came(printed, offset, length):
     series, at, plain = Series(), 1_760_000_400, []
     for gap, price, size in printed:
         at += gap
-        series.add(at, price, size)
-        plain.append((at, Piece(price, price, price, price, size, 1, price * size)))
+        series.add(at, D(price), D(size))
+        cost = price * 1_000_000
+        plain.append((at, Piece(cost, cost, cost, cost, size, 1, cost * size)))
     start = 1_760_000_400 + offset
     expected = joined(p for t, p in plain if start <= t < start + length)
     assert joined(p for _, p in series.cover(start, start + length)) == expected
@@ -170,11 +171,11 @@ def test_recorded_prices_are_kept_as_they_came(printed, offset, length):
 def test_the_record_is_bounded_and_keeps_its_totals():
     series, start = Series(), 1_760_000_400
     for n in range(50_000):
-        series.add(start + n * 61, 100 + n % 50, 1)
+        series.add(start + n * 61, D(100 + n % 50), D(1))
     kept = sum(len(getattr(series, name)) for name in ("_seconds", "_minutes", "_halves"))
     assert kept < 8000
     whole = joined(p for _, p in series.cover(start - start % 1800, start + 61 * 50_000))
-    assert (whole.volume, whole.high, whole.low) == (50_000, 149, 100)
+    assert (whole.volume, whole.high, whole.low) == (50_000, 149_000_000, 100_000_000)
 
 
 @both_libraries

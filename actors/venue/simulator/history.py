@@ -22,7 +22,7 @@ from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.history_bars import Piece, bar_key, epoch, joined, local, next_edge
 from actors.venue.simulator.orders import Quote
 from actors.venue.simulator.past import FIRST_DAY, MICRO, OptionPast, Past, sessions
-from actors.venue.simulator.record import QuoteTick, Record, Series, micro
+from actors.venue.simulator.record import QuoteTick, Record, Series
 
 NS = 1_000_000_000
 DAY_S = 86_400
@@ -49,7 +49,7 @@ class FileDay:
             self._series = Series(bounded=False)
             for t in self.trades(self.midnight_s, self.midnight_s + 2 * DAY_S):
                 if t.eligible:
-                    self._series.add(t.time_ns // NS, micro(t.price), int(t.size))
+                    self._series.add(t.time_ns // NS, t.price, t.size)
         return self._series
 
     def trades(self, start_s: int, end_s: int) -> Iterator[Trade]:
@@ -76,16 +76,16 @@ class History:
     # what happens now ------------------------------------------------------------------------------------------
 
     def printed(self, contract: Contract, trade: Trade) -> None:
-        self._record(contract.con_id).printed(trade)
+        record = self.records.get(contract.con_id)
+        if record is None:
+            record = self.records[contract.con_id] = Record()
+        record.printed(trade)
 
     def quoted(self, contract: Contract, quote: Quote) -> None:
-        self._record(contract.con_id).quoted(quote)
-
-    def _record(self, con_id: int) -> Record:
-        found = self.records.get(con_id)
-        if found is None:
-            found = self.records[con_id] = Record()
-        return found
+        record = self.records.get(contract.con_id)
+        if record is None:
+            record = self.records[contract.con_id] = Record()
+        record.quoted(quote)
 
     # what is asked ---------------------------------------------------------------------------------------------
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import NamedTuple
 
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.history_bars import Piece
-from actors.venue.simulator.orders import Quote
+from actors.venue.simulator.orders import ZERO, Quote
 
 NS = 1_000_000_000
 MICRO = 1_000_000
@@ -21,15 +22,14 @@ KEPT = {1: 900, MINUTE: 2880, HALF_HOUR: 4000}
 TICKS = 1000
 
 
-class QuoteTick:
+class QuoteTick(NamedTuple):
     """Bid and ask as they stood at one moment."""
 
-    __slots__ = ("ask", "ask_size", "bid", "bid_size", "time_ns")
-
-    def __init__(self, time_ns: int, bid: Decimal | None, ask: Decimal | None, bid_size: Decimal | None,
-                 ask_size: Decimal | None) -> None:
-        self.time_ns, self.bid, self.ask = time_ns, bid, ask
-        self.bid_size, self.ask_size = bid_size, ask_size
+    time_ns: int
+    bid: Decimal | None
+    ask: Decimal | None
+    bid_size: Decimal | None
+    ask_size: Decimal | None
 
     @classmethod
     def around(cls, t: Trade, away: Decimal) -> QuoteTick:
@@ -40,7 +40,8 @@ class QuoteTick:
 class Series:
     """One price over time. `bounded` is False for a file's day, which is kept whole."""
 
-    __slots__ = ("_bounded", "_halves", "_minutes", "_now", "_second", "_seconds", "first_s", "last_s")
+    __slots__ = ("_bounded", "_count", "_halves", "_high", "_last", "_low", "_minutes", "_open", "_paid", "_second",
+                 "_seconds", "_size", "last_s")
 
     def __init__(self, bounded: bool = True) -> None:
         self._bounded = bounded
@@ -48,34 +49,39 @@ class Series:
         self._minutes: dict[int, Piece] = {}
         self._halves: dict[int, Piece] = {}
         self._second = -1
-        self._now: list[int] = []
-        self.first_s = 0
+        self._open = self._high = self._low = self._last = self._size = self._paid = ZERO
+        self._count = 0
         self.last_s = -1
 
-    def add(self, at_s: int, price: int, size: int = 0) -> None:
+    def add(self, at_s: int, price: Decimal, size: Decimal = ZERO) -> None:
         """Take one price; a time before the last one counts as the last one."""
+        # This runs for every tick of every contract: the conversion to integers waits until the second is over.
         if at_s > self._second:
             self._close()
-            if not self._seconds:
-                self.first_s = at_s
             self._second = self.last_s = at_s
-            self._now = [price, price, price, price, size, 1, price * size]
+            self._high = self._low = self._open = self._last = price
+            self._size, self._count, self._paid = size, 1, price * size if size else ZERO
             return
-        now = self._now
-        if price > now[1]:
-            now[1] = price
-        elif price < now[2]:
-            now[2] = price
-        now[3] = price
-        now[4] += size
-        now[5] += 1
-        now[6] += price * size
+        self._last = price
+        if price > self._high:
+            self._high = price
+        elif price < self._low:
+            self._low = price
+        self._count += 1
+        if size:
+            self._size += size
+            self._paid += price * size
+
+    def _piece(self) -> Piece:
+        """Return the second under way."""
+        return Piece(micro(self._open), micro(self._high), micro(self._low), micro(self._last), int(self._size),
+                     self._count, micro(self._paid))
 
     def _close(self) -> None:
         """Put the second that is over where it belongs."""
-        if not self._now:
+        if self._second < 0:
             return
-        piece = Piece(*self._now)
+        piece = self._piece()
         self._keep(self._seconds, self._second, piece, 1)
         self._grow(self._minutes, MINUTE, piece)
         self._grow(self._halves, HALF_HOUR, piece)
@@ -114,7 +120,7 @@ class Series:
                     yield at, self._minutes[at]
                 at += MINUTE
             elif at == self._second:
-                yield at, Piece(*self._now)
+                yield at, self._piece()
                 at += 1
             else:
                 if at in self._seconds:
@@ -138,15 +144,15 @@ class Record:
         """Take one print; one that moves no price is a tick, but in no bar."""
         self.ticks.append(t)
         if t.eligible:
-            self.trades.add(t.time_ns // NS, micro(t.price), int(t.size))
+            self.trades.add(t.time_ns // NS, t.price, t.size)
 
     def quoted(self, q: Quote) -> None:
         at_s = q.time_ns // NS
         self.quotes.append(QuoteTick(q.time_ns, q.bid, q.ask, q.bid_size, q.ask_size))
         if q.bid is not None:
-            self.bids.add(at_s, micro(q.bid))
+            self.bids.add(at_s, q.bid)
         if q.ask is not None:
-            self.asks.add(at_s, micro(q.ask))
+            self.asks.add(at_s, q.ask)
 
 
 def micro(price: Decimal) -> int:
