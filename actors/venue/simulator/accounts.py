@@ -6,6 +6,7 @@ contract: of an option, with its multiplier and its commissions, as IB shows the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from actors.venue.simulator.contracts import Contract
@@ -46,7 +47,7 @@ class Accounts:
         if position is None:
             position = self.positions[key] = Position(account=account, contract=contract)
         quantity, each = abs(signed), price * contract.unit
-        held = position.quantity
+        held, carried = position.quantity, position.quantity * position.avg_cost
         closing = min(abs(held), quantity) if held * signed < 0 else ZERO
         opening = quantity - closing
         realized: Decimal | None = None
@@ -62,5 +63,15 @@ class Accounts:
             position.avg_cost = paid / (opened_before + opening)
         elif position.quantity == 0:
             position.avg_cost = ZERO
-        self.cash[account] = self.cash.get(account, ZERO) - signed * each - commission
+        flow = -signed * each - commission
+        position.flow += flow
+        if contract.sec_type == "FUT":
+            # Nobody pays for a future: what it cost stays in the account until it is closed.
+            flow += position.quantity * position.avg_cost - carried
+        self.cash[account] = self.cash.get(account, ZERO) + contract.usd(flow, price)
         return position, realized
+
+    def new_day(self, price_of: Callable[[Position], Decimal]) -> None:
+        """Begin a day: from here on count its P&L anew."""
+        for p in self.positions.values():
+            p.day_value, p.day_flow, p.day_realized = p.value(price_of(p)), p.flow, p.realized
