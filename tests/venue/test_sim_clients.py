@@ -164,7 +164,8 @@ def test_a_second_connection_of_the_same_client_id_fails_and_the_first_lives(lib
             trying = asyncio.ensure_future(second.connectAsync("127.0.0.1", server.port, 3, timeout=DEADLINE_S))
             await until(lambda: 326 in [e["code"] for e in select(server.gateway.journal.lines, "error", "out")], "326")
             assert not trying.done() or trying.exception(), "it is not let in"
-            second.disconnect()
+            with suppress(ConnectionError):      # ib_async raises it when the refusal came in mid handshake
+                second.disconnect()
             trying.cancel()
             with pytest.raises((TimeoutError, ConnectionError, asyncio.CancelledError)):
                 await trying
