@@ -112,7 +112,7 @@ class Arrivals:
         try:
             session.handle(request, now_ns)
         finally:
-            exchange.refusals.remove(refusal)
+            exchange.refusals = [each for each in exchange.refusals if each is not refusal]
             self.board.reports.styles.clear()
 
     def _raced(self, session: Session, request: Request | PlaceOrder) -> Order | None:
