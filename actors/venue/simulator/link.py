@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 INSTRUCTIONS = frozenset({"placeOrder", "cancelOrder", "reqGlobalCancel"})
 REMEMBERED = frozenset({"reqOpenOrders", "reqAllOpenOrders", "reqCompletedOrders", "reqExecutions", "reqPositions",
-                        "reqPositionsMulti", "reqAccountUpdates", "reqAccountUpdatesMulti", "reqAccountSummary",
-                        "reqPnL", "reqPnLSingle"})
+                        "reqPositionsMulti", "reqAccountUpdates", "reqAccountUpdatesMulti", "reqAccountSummary"})
 OWN = frozenset({"reqCurrentTime", "reqIds", "reqManagedAccts", "reqAutoOpenOrders", "reqMarketDataType",
                  "setServerLogLevel", "reqUserInfo", "reqMarketRule"})
 TEXTS = {

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 NS = 1_000_000_000
 MARKET_DATA = frozenset({"1", "2", "12", "13", "21", "45", "46", "50", "90", "99"})
+STREAMED = frozenset({"tickPrice", "tickSize", "tickGeneric", "tickString", "tickByTick", "marketDepth",
+                      "marketDepthL2", "realTimeBar", "historicalDataUpdate", "pnl", "pnlSingle"})
 PRICES = frozenset({"1", "2", "4", "66", "67", "68"})       # tick types: bid, ask, last, and the same delayed
 SIZE_OF = {"1": "0", "2": "3", "4": "5", "66": "69", "67": "70", "68": "71"}
 
@@ -54,6 +56,8 @@ class Speech:
     def say(self, session: Session, what: Occasion, data: bytes, now_ns: int, fields: dict[str, Any]) -> None:
         """Send one message in the way that the faults leave."""
         name = what.message or ""
+        if name in STREAMED and self.board.gateway.link.silent:
+            return
         copies, late = 1, 0.0
         for armed in list(self.board.of(MessageFault)):
             fault = armed.fault
