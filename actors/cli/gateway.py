@@ -24,10 +24,17 @@ USUAL_PORT = 4002
 """Where IB's own gateway listens for paper accounts."""
 
 
-def serve(as_json: bool, file: str | None = None, rules: Iterable[str] = (), **options: Any) -> None:
+def serve(as_json: bool, file: str | None = None, rules: Iterable[str] = (), faults: Iterable[str] = (),
+          **options: Any) -> None:
     """Run a gateway until SIGTERM or SIGINT. Raises CommandError when it cannot listen or a file cannot be used."""
+    from actors.venue.simulator.faults.kinds import plain
+    from actors.venue.simulator.faults.reading import FaultError, read_fault
     from actors.venue.simulator.server import run_gateway
 
+    try:
+        options["faults"] = tuple(plain(read_fault(text)) for text in faults)
+    except FaultError as problem:
+        raise CommandError(f"--{problem}", USAGE, field="fault") from None
     settings = settings_from(file, rules, options)
     if not as_json:
         say(f"simulated gateway on 127.0.0.1, paper account {', '.join(settings.accounts)}; Ctrl-C ends it")

@@ -26,6 +26,13 @@ def gateway(
     cash: Annotated[str | None, typer.Option(help="Of each account at the start, USD.")] = None,
     server_version: Annotated[int | None, typer.Option(help="Highest to agree on, 157 to 178. [default: 176]")] = None,
     rule: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A switch of the exchange.")] = None,
+    fault: Annotated[list[str] | None, typer.Option(
+        metavar="NAME:FIELD=VALUE,...", help="What goes wrong: drop_before_ack:order=reached,after=3")] = None,
+    fault_seed: Annotated[int | None, typer.Option(help="Of all that is drawn for the faults.  [default: 1]")] = None,
+    fault_rate: Annotated[float | None, typer.Option(help="Above 0: draw faults of all kinds, about so often.")] = None,
+    control: Annotated[int | None, typer.Option(metavar="PORT", help="Open the control interface; 0: any.")] = None,
+    control_token_file: Annotated[str | None, typer.Option(
+        metavar="FILE", help="Holds its token, mode 0600; else one is announced.")] = None,
     settings: Annotated[str | None, typer.Option(metavar="FILE", help="TOML with any of the settings.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip
@@ -35,5 +42,6 @@ def gateway(
     given = {"port": port, "journal": journal, "scenario": scenario,
              "replay": replay, "speed": "lockstep" if lockstep else speed, "seed": seed, "symbol": symbol,
              "start": start, "to": to, "positions": tuple(position or ()), "accounts": tuple(account or ()),
-             "cash": cash, "server_version": server_version}  # fmt: skip
-    serve(as_json, file=settings, rules=rule or (), **given)
+             "cash": cash, "server_version": server_version, "fault_seed": fault_seed, "fault_rate": fault_rate,
+             "control": control, "control_token_file": control_token_file}  # fmt: skip
+    serve(as_json, file=settings, rules=rule or (), faults=fault or (), **given)

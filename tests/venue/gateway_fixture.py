@@ -128,9 +128,10 @@ def words(reports: list[Report]) -> list[str]:
 class RawClient:
     """A client without a library: it writes fields and reads fields, in memory."""
 
-    def __init__(self, gateway: Gateway, client_id: int = 1, hello: bytes = b"v157..176", start: bool = True) -> None:
+    def __init__(self, gateway: Gateway, client_id: int = 1, hello: bytes = b"v157..176", start: bool = True,
+                 now: int = START_NS) -> None:
         self.gateway = gateway
-        self.now = START_NS
+        self.now = now
         self.session: Session = gateway.connect(self.now)
         self._buffer = FrameBuffer()
         self.seen: list[list[str]] = []

@@ -164,6 +164,7 @@ def test_a_second_connection_of_the_same_client_id_fails_and_the_first_lives(lib
             trying = asyncio.ensure_future(second.connectAsync("127.0.0.1", server.port, 3, timeout=DEADLINE_S))
             await until(lambda: 326 in [e["code"] for e in select(server.gateway.journal.lines, "error", "out")], "326")
             assert not trying.done() or trying.exception(), "it is not let in"
+            await until(lambda: not second.client.isConnected(), "the client to see the close")
             with suppress(ConnectionError):      # ib_async raises it when the refusal came in mid handshake
                 second.disconnect()
             trying.cancel()

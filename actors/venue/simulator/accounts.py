@@ -1,7 +1,7 @@
 """Positions, cash and commissions of the accounts at the simulated venue.
 
-Law: only a fill changes anything here, except the opening positions that a scenario gives. Average costs are per
-contract: of an option, with its multiplier and its commissions, as IB shows them.
+Law: only a fill, or its correction, changes anything here, except the opening positions that a scenario gives. Average
+costs are per contract: of an option, with its multiplier and its commissions, as IB shows them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from actors.venue.simulator.contracts import Contract
 from actors.venue.simulator.margin import OPTIONS
-from actors.venue.simulator.orders import ZERO, ExchangeRules, Order, Position
+from actors.venue.simulator.orders import ZERO, ExchangeRules, Execution, Order, Position
 
 
 class Accounts:
@@ -70,6 +70,21 @@ class Accounts:
             flow += position.quantity * position.avg_cost - carried
         self.cash[account] = self.cash.get(account, ZERO) + contract.usd(flow, price)
         return position, realized
+
+    def correct(self, execution: Execution, change: Decimal) -> None:
+        """Book that an execution cost `change` more than was booked: in cash, and in cost or realised P&L."""
+        contract = execution.contract
+        flow = (-change if execution.side == "BOT" else change) * contract.unit
+        position = self.positions.get((execution.account, contract.con_id))
+        opened = execution.realized is None
+        if position is not None:
+            position.flow += flow
+            if not opened:
+                position.realized += flow
+            elif position.quantity:
+                position.avg_cost -= flow / position.quantity
+        if contract.sec_type != "FUT" or not opened:
+            self.cash[execution.account] = self.cash.get(execution.account, ZERO) + contract.usd(flow, execution.price)
 
     def new_day(self, price_of: Callable[[Position], Decimal]) -> None:
         """Begin a day: from here on count its P&L anew."""

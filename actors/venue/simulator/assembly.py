@@ -11,6 +11,7 @@ from decimal import Decimal
 import msgspec
 
 from actors.venue.simulator import scenario as scenarios
+from actors.venue.simulator.faults.reading import draw
 from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.journal import Journal
 from actors.venue.simulator.market import Walk
@@ -51,6 +52,9 @@ def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Ga
     gateway.history.opened_s = gateway.exchange_ns(now_ns) // NS
     for path in (*settings.history_files, *((settings.replay,) if settings.replay else ())):
         _past_of(gateway, path, settings)
+    told = story.fault if story is not None else []
+    for fault in (*settings.faults, *told, *draw(settings.fault_seed, settings.fault_rate)):
+        gateway.faults.add(fault, now_ns)
     for text in settings.positions:
         _open_position(gateway, text, now_ns)
     if gateway.store is not None:

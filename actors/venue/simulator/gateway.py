@@ -20,10 +20,12 @@ from actors.venue.simulator.contracts import Contract, ContractBook
 from actors.venue.simulator.derivatives import Followers
 from actors.venue.simulator.desks import accounts
 from actors.venue.simulator.exchange import Exchange
+from actors.venue.simulator.faults.board import FaultBoard
 from actors.venue.simulator.feeds import Subscription, Trade
 from actors.venue.simulator.history import History
 from actors.venue.simulator.history_pace import HistoryPace
 from actors.venue.simulator.journal import Journal
+from actors.venue.simulator.link import TEXTS, Link
 from actors.venue.simulator.orders import Order, Position
 from actors.venue.simulator.persistence import Serial, Store
 from actors.venue.simulator.reports import (
@@ -42,6 +44,7 @@ from actors.venue.simulator.wire import number
 
 NS = 1_000_000_000
 DAY_NS = 86_400 * NS
+IN_USE = "Unable to connect as the client id is already in use. Retry with a unique client id."
 
 
 class MarketDriver(Protocol):
@@ -86,25 +89,33 @@ class Gateway:
         self._day_ns = -DAY_NS
         self.roll(now_ns)
         self.changes = 0       # grows with whatever a scenario may wait for
+        self.away_until_ns = 0             # a restart: the port is refused until then
+        self.link = Link(self)
+        self.faults = FaultBoard(self, settings.fault_seed)
 
     # connections -----------------------------------------------------------------------------------------------
 
     def connect(self, now_ns: int) -> Session:
-        """Open a conversation; its client speaks first."""
+        """Open a conversation; its client speaks first. During a restart it is closed at once."""
         session = Session(self, next(self._numbers))
+        if now_ns < self.away_until_ns:
+            session.drop()
+            return session
         self.sessions.append(session)
         if self.settings.hello_seconds:
             session.expect_hello(now_ns + int(self.settings.hello_seconds * NS))
         return session
 
-    def admit(self, session: Session, client_id: int, now_ns: int) -> bool:
-        """Give the session its client id, unless another one has it."""
-        if client_id in self.by_client or len(self.by_client) >= self.settings.max_clients:
-            return False
+    def admit(self, session: Session, client_id: int, now_ns: int) -> str | None:
+        """Give the session its client id; return why not, if another one has it or there are too many."""
+        if client_id in self.by_client or (self.faults.active and self.faults.lingers(client_id, now_ns)):
+            return IN_USE
+        if len(self.by_client) >= self.settings.max_clients:
+            return f"Unable to connect as {self.settings.max_clients} clients are connected; there can be no more."
         self.by_client[client_id] = session
         self.changes += 1
         self.log(now_ns, "sim", client_id, "connect", {"session": session.number, "version": session.version})
-        return True
+        return None
 
     def disconnect(self, session: Session, now_ns: int) -> None:
         """Forget a client: its subscriptions end, its orders stay live (ib-wire.md 11)."""
@@ -112,16 +123,22 @@ class Gateway:
             return
         self.sessions.remove(session)
         session.close()
-        for subscription in session.subscriptions.values():
-            self.unwatch(session, subscription)
-        session.subscriptions.clear()
-        session.end_streams()
+        self.end_subscriptions(session)
         session.known()
         if self.by_client.get(session.client_id) is session:
             del self.by_client[session.client_id]
             if session.client_id == 0:
                 self.exchange.auto_bind = False
             self.log(now_ns, "sim", session.client_id, "disconnect", {"session": session.number})
+            if self.faults.active:
+                self.faults.disconnected(session, now_ns)
+
+    def end_subscriptions(self, session: Session) -> None:
+        """End everything that a client is sent from time to time."""
+        for subscription in session.subscriptions.values():
+            self.unwatch(session, subscription)
+        session.subscriptions.clear()
+        session.end_streams()
 
     def log(self, now_ns: int, direction: str, client: int, msg: str, fields: dict[str, Any]) -> None:
         self.journal.write(now_ns, self.exchange_ns(now_ns), direction, client, msg, fields)
@@ -157,6 +174,9 @@ class Gateway:
             self.deliver(self.exchange.expire(ex_ns), now_ns)
             expiry = self.exchange.next_expiry_ns()
         self.agenda.run(now_ns)
+        if self.faults.active:
+            event_ns = self.faults.on_clock(now_ns, ex_ns)
+            due = min((when for when in (due, event_ns if ex_ns == now_ns else None) if when is not None), default=None)
         self.save()
         later = [due, self.agenda.next_ns(), expiry if ex_ns == now_ns else None]
         return min((when for when in later if when is not None), default=None)
@@ -223,22 +243,33 @@ class Gateway:
     def deliver(self, reports: Iterable[Report], now_ns: int) -> None:
         """Journal what the exchange did and tell the clients concerned."""
         self.changes += 1
+        if self.faults.active:
+            self.faults.deliver(list(reports), now_ns)
+            return
         for report in reports:
-            if isinstance(report, StatusReport):
-                if report.fresh:
-                    fields = answers.sim_order_fields(report.order) if self.journal.on else {}
-                    self.log(now_ns, "sim", report.order.client_id, "order", fields)
-                if not report.told:
-                    continue
-            elif isinstance(report, FillReport):
-                fields = answers.sim_execution_fields(report.execution) if self.journal.on else {}
-                self.log(now_ns, "sim", report.execution.client_id, "execution", fields)
-            elif isinstance(report, PositionReport):
-                for session in self.by_client.values():
-                    accounts.position_changed(session, report.position, now_ns)
-                continue
-            for session in self._concerned(report):
-                answers.tell(session, report, now_ns)
+            self.record(report, now_ns)
+            self.tell(report, now_ns)
+
+    def record(self, report: Report, now_ns: int) -> None:
+        """Journal what happened at the exchange, whoever hears of it."""
+        if isinstance(report, StatusReport):
+            if report.fresh:
+                fields = answers.sim_order_fields(report.order) if self.journal.on else {}
+                self.log(now_ns, "sim", report.order.client_id, "order", fields)
+        elif isinstance(report, FillReport):
+            fields = answers.sim_execution_fields(report.execution) if self.journal.on else {}
+            self.log(now_ns, "sim", report.execution.client_id, "execution", fields)
+
+    def tell(self, report: Report, now_ns: int) -> None:
+        """Say to the clients concerned what the exchange said."""
+        if isinstance(report, PositionReport):
+            for session in self.by_client.values():
+                accounts.position_changed(session, report.position, now_ns)
+            return
+        if isinstance(report, StatusReport) and not report.told:
+            return
+        for session in self._concerned(report):
+            answers.tell(session, report, now_ns)
 
     def _concerned(self, report: Report) -> list[Session]:
         """Return who hears of a report: its owner, and the Master client of every order but its errors."""
@@ -286,14 +317,24 @@ class Gateway:
             self.store.close()
             self.store = None
 
-    def restart(self, now_ns: int) -> None:
-        """Do to the books what a restart of the gateway does (ib-wire.md 11); whoever serves it cuts the sockets."""
-        for session in list(self.sessions):
-            self.disconnect(session, now_ns)
-        self._restarted(now_ns)
+    def restart(self, now_ns: int, *, away_ns: int = 0, rollback: int | None = None, warn: bool = False) -> None:
+        """Restart as a gateway does daily (ib-wire.md 11): every connection ends, and new ones are refused for a while.
 
-    def _restarted(self, now_ns: int) -> None:
-        self.deliver(self.exchange.restarted(self.exchange_ns(now_ns), self.settings.nextid_rollback), now_ns)
+        Orders that were not transmitted are gone, and so is what waited for the link; the books live on. `rollback`
+        is how far the ids go back, `warn` says 1300 first. Whoever serves the gateway cuts the sockets.
+        """
+        self.log(now_ns, "sim", -1, "restart", {"away_s": away_ns / NS, "clients": len(self.by_client)})
+        self.away_until_ns = now_ns + away_ns
+        self.link.forget_kept(now_ns)
+        for session in list(self.sessions):
+            if warn and session.client_id >= 0:
+                session.error(-1, 1300, TEXTS[1300], now_ns)
+            self.disconnect(session, now_ns)
+        self._restarted(now_ns, rollback)
+
+    def _restarted(self, now_ns: int, rollback: int | None = None) -> None:
+        back = self.settings.nextid_rollback if rollback is None else rollback
+        self.deliver(self.exchange.restarted(self.exchange_ns(now_ns), back), now_ns)
         self.log(now_ns, "sim", -1, "gateway_restarted", {"orders": len(self.exchange.orders)})
         self.save()
 

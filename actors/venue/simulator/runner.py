@@ -8,12 +8,11 @@ from __future__ import annotations
 from decimal import Decimal
 from fnmatch import fnmatchcase
 
+from actors.venue.simulator import acts
 from actors.venue.simulator.contracts import DERIVED, STOCK_EXCHANGES, Contract
-from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.orders import Order
-from actors.venue.simulator.rolls import Refusal
-from actors.venue.simulator.scenario import Fill, NewContract, Patterns, Price, Scenario, Step, When
+from actors.venue.simulator.scenario import NewContract, Patterns, Price, Scenario, Step, When
 from actors.venue.simulator.session import Session
 
 NS = 1_000_000_000
@@ -36,15 +35,15 @@ class ScenarioRunner:
         for contract in scenario.contract:
             gateway.contracts.add(_contract_of(contract, gateway))
         quoted = {q.symbol for q in scenario.quote}
-        gateway.followers.pinned.update(self._contract(q.symbol).con_id for q in scenario.quote)
+        gateway.followers.pinned.update(acts.contract_named(gateway, q.symbol).con_id for q in scenario.quote)
         for known in gateway.contracts.movers():
             if known.symbol not in quoted:
-                self._show(Price(symbol=known.symbol, last=known.reference_price), now_ns)
+                acts.show(gateway, Price(symbol=known.symbol, last=known.reference_price), now_ns)
         for quote in scenario.quote:
-            self._show(quote, now_ns)
+            acts.show(gateway, quote, now_ns)
         for p in scenario.position:
             account = p.account or gateway.settings.accounts[0]
-            gateway.open_position(account, self._contract(p.symbol), p.quantity, p.cost, now_ns)
+            gateway.open_position(account, acts.contract_named(gateway, p.symbol), p.quantity, p.cost, now_ns)
 
     @property
     def done(self) -> bool:
@@ -94,7 +93,7 @@ class ScenarioRunner:
         gateway = self.gateway
         if when.clients is not None and len(gateway.by_client) < when.clients:
             return False
-        if when.subscribed is not None and not gateway.watchers(self._contract(when.subscribed).con_id):
+        if when.subscribed is not None and not gateway.watchers(acts.contract_named(gateway, when.subscribed).con_id):
             return False
         live, done = gateway.exchange.orders.values(), gateway.exchange.done.values()
         checks = (
@@ -114,88 +113,43 @@ class ScenarioRunner:
         if self._path_at == 0:
             self.gateway.log(now_ns, "sim", -1, "step", {"step": self.at + 1, "say": step.say, "do": step.action})
         if step.path is not None:
-            self._show(Price(symbol=step.path.symbol, last=step.path.lasts[self._path_at]), now_ns)
+            acts.show(self.gateway, Price(symbol=step.path.symbol, last=step.path.lasts[self._path_at]), now_ns)
             self._path_at += 1
             if self._path_at < len(step.path.lasts):
                 self._ready_ns = now_ns + int(step.path.every * NS)
                 return False
-        elif step.price is not None:
-            self._show(step.price, now_ns)
-        elif step.halt is not None:
-            self._halt(step.halt.symbol, step.halt.halted, now_ns)
-        elif step.disconnect is not None:
-            for client_id, session in list(self.gateway.by_client.items()):
-                if step.disconnect.client_id in (None, client_id):
-                    session.closing = True
         else:
-            self._act_on_orders(step, now_ns)
+            try:
+                self._do(step, now_ns)
+            except acts.NoOrder as nobody:
+                self._say_missing(nobody, now_ns)
         return True
 
-    def _act_on_orders(self, step: Step, now_ns: int) -> None:
-        gateway, exchange = self.gateway, self.gateway.exchange
-        if step.fill is not None:
-            order = self._live(step.fill.order_ref, now_ns)
-            if order is not None:
-                quantity, price = self._terms(step.fill, order)
-                gateway.deliver(exchange.fill(order, quantity, price, now_ns), now_ns)
+    def _do(self, step: Step, now_ns: int) -> None:
+        gateway = self.gateway
+        if step.price is not None:
+            acts.show(gateway, step.price, now_ns)
+        elif step.halt is not None:
+            acts.halt(gateway, step.halt, now_ns)
+        elif step.disconnect is not None:
+            acts.disconnect(gateway, step.disconnect.client_id)
+        elif step.fault is not None:
+            gateway.faults.add(step.fault, now_ns)
+        elif step.fill is not None:
+            acts.fill(gateway, step.fill, now_ns)
         elif step.fill_both is not None:
-            fills = [(order, *self._terms(f, order)) for f in step.fill_both
-                     if (order := self._live(f.order_ref, now_ns)) is not None]
-            gateway.deliver(exchange.fill_all(fills, now_ns), now_ns)
+            for nobody in acts.fill_both(gateway, step.fill_both, now_ns):
+                self._say_missing(nobody, now_ns)
         elif step.reject is not None:
-            order = self._live(step.reject.order_ref, now_ns)
-            if order is not None:
-                gateway.deliver(exchange.reject(order, step.reject.code, step.reject.reason, now_ns), now_ns)
+            acts.reject(gateway, step.reject, now_ns)
         elif step.refuse_next is not None:
-            r = step.refuse_next
-            exchange.refusals.append(Refusal(order_ref=r.order_ref, code=r.code, reason=r.reason, count=r.count))
+            acts.refuse_next(gateway, step.refuse_next)
         elif step.cancel is not None:
-            order = self._live(step.cancel.order_ref, now_ns)
-            if order is not None:
-                gateway.deliver(exchange.system_cancel(order, step.cancel.reason, now_ns), now_ns)
+            acts.cancel(gateway, step.cancel, now_ns)
 
-    def _live(self, pattern: str, now_ns: int) -> Order | None:
-        """Return the first live order that fits; a step about an order that is gone does nothing, and says so."""
-        for order in self.gateway.exchange.open_orders():
-            if fnmatchcase(order.order_ref, pattern):
-                return order
-        self.gateway.log(now_ns, "sim", -1, "step_found_no_order", {"step": self.at + 1, "orderRef": pattern})
-        return None
-
-    def _terms(self, fill: Fill, order: Order) -> tuple[Decimal, Decimal]:
-        quote = self.gateway.exchange.quote_of(order.contract.con_id)
-        price = fill.price or order.lmt or order.aux or quote.last or order.contract.reference_price
-        return fill.quantity or order.remaining, price
-
-    def _contract(self, symbol: str) -> Contract:
-        contract = self.gateway.contracts.named(symbol)
-        assert contract is not None, f"{symbol} was checked when the scenario was loaded"
-        return contract
-
-    def _halt(self, symbol: str, halted: int, now_ns: int) -> None:
-        contract = self._contract(symbol)
-        quote = self.gateway.exchange.quote_of(contract.con_id)
-        quote.halted = halted
-        for session, subscription in self.gateway.watchers(contract.con_id):
-            session.send_tick(subscription.halted(quote))
-
-    def _show(self, p: Price, now_ns: int) -> None:
-        """Show a price: first the quote, then the trade, and match after both, as one event."""
-        contract = self._contract(p.symbol)
-        self.gateway.followers.pinned.add(contract.con_id)
-        q = self.gateway.exchange.quote_of(contract.con_id)
-        bid, ask = p.bid, p.ask
-        if p.last is not None:
-            bid = bid if bid is not None else p.last - contract.half_spread
-            ask = ask if ask is not None else p.last + contract.half_spread
-        bid = bid if bid is not None else q.bid
-        ask = ask if ask is not None else q.ask
-        self.gateway.set_quote(contract, now_ns, bid=bid, ask=ask, bid_size=p.bid_size, ask_size=p.ask_size,
-                               match=p.last is None)
-        if p.last is not None:
-            self.gateway.trade(contract, Trade(p.last, p.size, now_ns), now_ns)
-        self.gateway.log(now_ns, "sim", -1, "quote", {
-            "symbol": p.symbol, "bid": bid, "ask": ask, **({"last": p.last} if p.last is not None else {})})
+    def _say_missing(self, nobody: acts.NoOrder, now_ns: int) -> None:
+        """A step about an order that is gone does nothing, and says so."""
+        self.gateway.log(now_ns, "sim", -1, "step_found_no_order", {"step": self.at + 1, "orderRef": nobody.pattern})
 
 
 def _contract_of(c: NewContract, gateway: Gateway) -> Contract:

@@ -15,7 +15,16 @@ with file, line, field and rule.
 
 Steps run in sequence. A step waits until all of `when` holds (or `at_most` seconds have passed), then `after` seconds,
 then does its one action: `price`, `path`, `fill`, `fill_both`, `reject`, `refuse_next`, `cancel`, `halt`,
-`disconnect`, or nothing. Patterns are globs over orderRef. Prices are USD, times seconds.
+`disconnect`, `fault`, or nothing. Patterns are globs over orderRef. Prices are USD, times seconds.
+
+A `[[fault]]` table is set from the start, a step's `fault` from that moment on (its `at` counts from there):
+
+    [[fault]]
+    name  = "drop_before_ack"
+    order = "reached"
+    after = 3                       # the third placeOrder
+    [[step]]
+    fault = { name = "link", dt = 5, restored = 1101, fills = "*.target" }
 """
 
 from __future__ import annotations
@@ -31,9 +40,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from actors.venue.simulator.contracts import BUILT_IN
+from actors.venue.simulator.faults import reading
+from actors.venue.simulator.faults.kinds import AnyFault, Fault
 from actors.venue.simulator.orders import ExchangeRules
 
-Positive = Decimal      # checked by _positive: msgspec puts no bounds on Decimals
+Positive = Decimal      # checked by out_of_bounds: msgspec puts no bounds on Decimals
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Patterns = Pattern | Annotated[list[Pattern], msgspec.Meta(min_length=1, max_length=20)]
@@ -117,7 +128,8 @@ class Disconnect(Part, frozen=True, kw_only=True):
     client_id: int | None = None
 
 
-ACTIONS = ("price", "path", "fill", "fill_both", "reject", "refuse_next", "cancel", "halt", "disconnect")
+ACTIONS = ("price", "path", "fill", "fill_both", "reject", "refuse_next", "cancel", "halt", "disconnect",
+           "fault")
 
 
 class Step(Part, frozen=True, kw_only=True):
@@ -133,6 +145,7 @@ class Step(Part, frozen=True, kw_only=True):
     cancel: CancelIt | None = None
     halt: Halt | None = None
     disconnect: Disconnect | None = None
+    fault: AnyFault | None = None
 
     @property
     def action(self) -> str:
@@ -184,6 +197,7 @@ class Scenario(Part, frozen=True, kw_only=True):
     position: list[OpeningPosition] = []
     quote: list[Price] = []
     step: Annotated[list[Step], msgspec.Meta(max_length=10_000)] = []
+    fault: Annotated[list[AnyFault], msgspec.Meta(max_length=500)] = []
 
 
 def packaged() -> list[str]:
@@ -225,7 +239,7 @@ def parse(text: str, name: str) -> Scenario:
     return scenario
 
 
-def _positive(value: Any, field: str) -> tuple[str, str] | None:
+def out_of_bounds(value: Any, field: str) -> tuple[str, str] | None:
     """Return field and rule of the first decimal that is not between 0 and a billion, or None."""
     if isinstance(value, Decimal):
         if field.startswith("position") and field.endswith("quantity"):
@@ -234,12 +248,12 @@ def _positive(value: Any, field: str) -> tuple[str, str] | None:
             return field, f"{value} is not above 0 and at most 1000000000"
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
-            found = _positive(getattr(value, name), f"{field}.{name}".lstrip("."))
+            found = out_of_bounds(getattr(value, name), f"{field}.{name}".lstrip("."))
             if found:
                 return found
     elif isinstance(value, list):
         for n, item in enumerate(value):
-            found = _positive(item, f"{field}[{n}]")
+            found = out_of_bounds(item, f"{field}[{n}]")
             if found:
                 return found
     return None
@@ -257,7 +271,18 @@ def _check(scenario: Scenario, text: str, name: str) -> None:
         if symbol not in symbols:
             refuse(field, f"symbol {symbol!r} is not known; add a [[contract]] or use {', '.join(sorted(symbols))}")
 
-    unbounded = _positive(scenario, "")
+    def sound(field: str, fault: Fault) -> None:
+        try:
+            reading.check(fault, fault.kind)
+        except reading.FaultError as error:
+            refuse(field, str(error))
+        contract = getattr(fault, "contract", None)
+        if contract is not None:
+            known(f"{field}.contract", contract)
+
+    for n, fault in enumerate(scenario.fault):
+        sound(f"fault[{n}]", fault)
+    unbounded = out_of_bounds(scenario, "")
     if unbounded is not None:
         refuse(*unbounded)
     for n, entry in enumerate(scenario.contract):
@@ -277,6 +302,8 @@ def _check(scenario: Scenario, text: str, name: str) -> None:
                 known(f"step[{n}].{part_name}.symbol", part.symbol)
         if step.when.subscribed is not None:
             known(f"step[{n}].when.subscribed", step.when.subscribed)
+        if step.fault is not None:
+            sound(f"step[{n}].fault", step.fault)
         if step.price is not None and step.price.last is step.price.bid is step.price.ask is None:
             refuse(f"step[{n}].price", "give at least one of last, bid and ask")
     try:

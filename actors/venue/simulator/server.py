@@ -10,11 +10,15 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from actors.venue.simulator.assembly import make_gateway
+from actors.venue.simulator.control_server import ControlServer, read_token
 from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.journal import Journal
 from actors.venue.simulator.session import Session
@@ -34,6 +38,8 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.session: Session | None = None
         self.transport: asyncio.Transport | None = None
+        self._pieces: deque[bytes] = deque()
+        self._dripping = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -61,12 +67,39 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         if self.transport is None or self.session is None:
             return
-        out = self.session.take()
-        if out:
-            self.transport.write(out)
-            if self.transport.get_write_buffer_size() > HIGH_WATER_BYTES:
-                # A client that does not read is dropped: memory stays bounded.
-                self.transport.abort()
+        if self.session.abrupt:
+            self._pieces.clear()
+            self.transport.abort()
+            return
+        self._pieces += self.session.pieces(self.server.now_ns())
+        if self._dripping:
+            return
+        if len(self._pieces) > 1:
+            self._dripping = True
+            self._drip()
+        elif self._pieces:
+            self._write(self._pieces.popleft())
+        if self.session.closing and not self._dripping:
+            self.transport.close()
+
+    def _write(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(data)
+        if self.transport.get_write_buffer_size() > HIGH_WATER_BYTES:
+            # A client that does not read is dropped: memory stays bounded.
+            self.transport.abort()
+
+    def _drip(self) -> None:
+        """Write one piece in each turn of the loop, so that each travels alone."""
+        if self.transport is None or self.session is None or not self._pieces or self.transport.is_closing():
+            self._dripping = False
+            return
+        self._write(self._pieces.popleft())
+        if self._pieces:
+            # Timers run after what was received in the same turn, so a client in this loop reads each piece alone too.
+            asyncio.get_running_loop().call_later(0, self._drip)
+            return
+        self._dripping = False
         if self.session.closing:
             self.transport.close()
 
@@ -89,14 +122,27 @@ class GatewayServer:
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._turning = False
+        self._reopening: asyncio.Task[None] | None = None
+        self._running = False
+        self.control: ControlServer | None = None
 
     async def start(self, port: int = 0) -> int:
         """Listen on 127.0.0.1 and return the port; raises OSError when it is taken."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Connection(self), LOOPBACK, port, reuse_address=True)
         self.port = self._server.sockets[0].getsockname()[1]
+        self._running = True
         self.turn()
         return self.port
+
+    def announcement(self) -> dict[str, Any]:
+        """Return the line that says where it listens; with a token of its own making, that too."""
+        line: dict[str, Any] = {"event": "listening", "port": self.port}
+        if self.control is not None:
+            line["control"] = self.control.port
+            if not self.gateway.settings.control_token_file:
+                line["token"] = self.control.token
+        return line
 
     def turn(self) -> None:
         """Let the market and the exchange do what is due, and write what there is to say."""
@@ -105,19 +151,55 @@ class GatewayServer:
         self._turning = True
         try:
             due = self.gateway.advance(self.now_ns())
+        except Exception as bug:
+            # A fault of ours in what was due: it is told, and what is due next happens all the same.
+            due = self.now_ns() + NS
+            self.gateway.log(self.now_ns(), "sim", -1, "gateway_fault", {"reason": f"{type(bug).__name__}: {bug}"})
+            asyncio.get_running_loop().call_exception_handler({"message": "a turn failed", "exception": bug})
         finally:
             self._turning = False
         for connection in list(self.connections.values()):
             connection.flush()
+        if self.gateway.away_until_ns > self.now_ns() and self._server is not None:
+            self._leave()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if due is not None and self._server is not None:
+        waiting = self.gateway.agenda.next_ns()         # writing may have made something wait (coalesce_frames)
+        due = min((when for when in (due, waiting) if when is not None), default=None)
+        if due is not None and self._running:
             delay = max(0, due - self.now_ns()) / NS
             self._timer = asyncio.get_running_loop().call_later(delay, self.turn)
 
+    def _leave(self) -> None:
+        """Close the port until the gateway is back from its restart; the port stays ours, and is refused meanwhile."""
+        assert self._server is not None
+        self._server.close()
+        self._server = None
+        kept = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind((LOOPBACK, self.port))
+        self._reopening = asyncio.get_running_loop().create_task(self._come_back(kept))
+
+    async def _come_back(self, kept: socket.socket) -> None:
+        try:
+            while (left := self.gateway.away_until_ns - self.now_ns()) > 0:
+                await asyncio.sleep(left / NS)
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(lambda: Connection(self), sock=kept)
+        except BaseException:
+            kept.close()
+            raise
+        self.turn()
+
     async def stop(self) -> None:
         """Close the port and every connection; what was said before is flushed."""
+        self._running = False
+        if self.control is not None:
+            await self.control.stop()
+        if self._reopening is not None and not self._reopening.done():
+            self._reopening.cancel()
+            await asyncio.wait([self._reopening])
         if self._timer is not None:
             self._timer.cancel()
         server, self._server = self._server, None
@@ -140,15 +222,27 @@ async def serve(settings: GatewaySettings, now_ns: Callable[[], int] = time.time
     `keep_journal`: the journal's lines are kept in memory too, from the first on.
     """
     now = now_ns()
+    token = read_token(settings.control_token_file) if settings.control_token_file else None
     gateway = make_gateway(settings, Journal(settings.journal, keep=keep_journal), now)
     server = GatewayServer(gateway, now_ns)
     try:
         await server.start(settings.port)
-    except OSError:
-        gateway.close()
+        if settings.control is not None:
+            server.control = ControlServer(server, token)
+            await _open_control(server.control, settings.control)
+    except (OSError, ValueError):
+        await server.stop()
         raise
     gateway.log(now, "sim", -1, "gateway_started", {"port": server.port, "settings": gateway.describe()})
     return server
+
+
+async def _open_control(control: ControlServer, port: int) -> None:
+    try:
+        await control.start(port)
+    except (OSError, OverflowError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise ValueError(f"--control {port}: {reason}; name another port, or 0 for any free one") from None
 
 
 def die_with_parent() -> None:
@@ -168,7 +262,7 @@ async def _run(settings: GatewaySettings) -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     if settings.announce:
-        sys.stdout.write(json.dumps({"event": "listening", "port": server.port}) + "\n")
+        sys.stdout.write(json.dumps(server.announcement()) + "\n")
         sys.stdout.flush()
     await stop.wait()
     await server.stop()

@@ -33,11 +33,10 @@ if TYPE_CHECKING:
     from actors.venue.simulator.gateway import Gateway
 
 NS = 1_000_000_000
-FARMS = ((2104, "Market data farm connection is OK:usfarm"), (2106, "HMDS data farm connection is OK:ushmds"),
-         (2158, "Sec-def data farm connection is OK:secdefil"))
-IN_USE = "Unable to connect as the client id is already in use. Retry with a unique client id."
 QUIET = frozenset({"reqCurrentTime"})
 MAX_BREACHES = 3                   # IB disconnects at the third error 100
+MAX_PACED = 10_000                 # requests that wait for their turn; what comes beyond is refused like the rest
+PACE_OPTION = b"+PACEAPI"
 MAX_HELLO_BYTES = 64 * 1024        # a stranger may not make us keep more than this
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 """What a client may be owed: one that asks for more before it reads is dropped."""
@@ -85,6 +84,11 @@ class Session:
         self._buffer = FrameBuffer()
         self._out = Outbox()
         self.hello_deadline: AgendaEntry | None = None
+        self.deaf = False              # what comes is not heard: a half-open connection
+        self.mute = False              # what is said does not go out
+        self.abrupt = False            # close with a reset, and without what was still to be written
+        self._paces = False            # +PACEAPI: too many requests wait instead of being refused
+        self._waiting: deque[Request | PlaceOrder] = deque()
         self._sent_ns: deque[int] = deque()
         self._breaches = 0
 
@@ -126,6 +130,20 @@ class Session:
         self._out.clear()
         return out
 
+    def pieces(self, now_ns: int) -> list[bytes]:
+        """Return and forget what is to be written now, in the pieces in which it is to travel; usually one."""
+        if self.gateway.faults.active:
+            return self.gateway.faults.cut(self, now_ns)
+        out = self.take()
+        return [out] if out else []
+
+    def drop(self, *, reset: bool = False) -> None:
+        """Break the connection with what was not written yet unwritten."""
+        self._out.clear()
+        self.mute = True
+        self.abrupt = reset
+        self.close()
+
     @property
     def has_output(self) -> bool:
         return bool(self._out)
@@ -139,6 +157,7 @@ class Session:
         self.closing = True
         self.stage = Stage.CLOSED
         self._buffer = FrameBuffer()
+        self._waiting.clear()
 
     def expect_hello(self, due_ns: int) -> None:
         """Close unless the client has said who it is by then."""
@@ -155,12 +174,28 @@ class Session:
 
     def send(self, name: str, data: bytes, now_ns: int, **fields: Any) -> None:
         """Queue one message and journal it."""
-        self._out.append(data)
-        self.gateway.log(now_ns, "out", self.client_id, name, fields)
+        if self.gateway.faults.active:
+            self.gateway.faults.outgoing(self, name, data, now_ns, fields)
+        else:
+            self.put(name, data, now_ns, fields)
+
+    def put(self, name: str, data: bytes, now_ns: int, fields: dict[str, Any]) -> None:
+        """Queue and journal one message that no fault touches any more."""
+        if not self.mute:
+            self._out.append(data)
+            self.gateway.log(now_ns, "out", self.client_id, name, fields)
 
     def send_tick(self, data: bytes) -> None:
         """Queue market data, which is journalled only on demand."""
-        self._out.append(data)
+        if self.gateway.faults.active:
+            data = self.gateway.faults.tick(self, data)
+        if not self.mute:
+            self._out.append(data)
+
+    def put_bytes(self, data: bytes) -> None:
+        """Queue bytes that are no message."""
+        if not self.mute:
+            self._out.append(data)
 
     def error(self, req_id: int, code: int, text: str, now_ns: int) -> None:
         self.send("error", responses.error(self.version, req_id, code, text), now_ns, id=req_id, code=code, text=text)
@@ -171,6 +206,8 @@ class Session:
     # messages --------------------------------------------------------------------------------------------------
 
     def _message(self, payload: bytes, now_ns: int) -> None:
+        if self.deaf:
+            return
         try:
             if self.stage is Stage.HELLO:
                 self._hello(payload, now_ns)
@@ -187,7 +224,7 @@ class Session:
             return
         if self.stage is Stage.START:
             self._start(request, now_ns)
-        elif self._within_pace(now_ns):
+        elif self._within_pace(request, now_ns):
             self._act(request, now_ns)
 
     def _hello(self, payload: bytes, now_ns: int) -> None:
@@ -197,6 +234,7 @@ class Session:
             self.close()
             return
         self.version = version
+        self._paces = PACE_OPTION in payload.split(b" ")[1:]
         self.stage = Stage.START
         self.send("serverVersion", responses.server_version(version, now_ns), now_ns, version=version)
 
@@ -207,46 +245,93 @@ class Session:
             self.close()
             return
         client_id = int(client)
-        if not self.gateway.admit(self, client_id, now_ns):
-            self.error(-1, 326, IN_USE, now_ns)
+        refusal = self.gateway.admit(self, client_id, now_ns)
+        if refusal is not None:
+            self.error(-1, 326, refusal, now_ns)
             self.close()
             return
         self.client_id = client_id
         self.stage = Stage.READY
         self.known()
+        if self.gateway.faults.active:
+            self.gateway.faults.starting(self, request, now_ns)
+            if self.closing:
+                return
         accounts.managed_accounts(self, None, now_ns)
         orders.next_id(self, now_ns)
         if self.gateway.settings.push_orders_on_connect:
             orders.show_orders(self, self.gateway.exchange.open_orders(client_id), now_ns, end=False)
-        for code, text in FARMS:
-            self.error(-1, code, text, now_ns)
+        self.gateway.link.greet(self, now_ns)
 
-    def _within_pace(self, now_ns: int) -> bool:
+    # pace ------------------------------------------------------------------------------------------------------
+
+    def _within_pace(self, request: Request | PlaceOrder, now_ns: int) -> bool:
         limit = self.gateway.settings.pacing_limit
         if not limit:
             return True
+        if self._waiting or not self._fits_now(limit, now_ns):
+            if not self._paces or len(self._waiting) >= MAX_PACED:
+                self.breach(now_ns)
+                return False
+            if not self._waiting:
+                self.gateway.agenda.at(self._sent_ns[0] + NS, self._next_in_turn)
+            self._waiting.append(request)
+            return False
+        return True
+
+    def _fits_now(self, limit: int, now_ns: int) -> bool:
+        """Count one request if it is among the first `limit` of a second; one that is refused counts as well."""
         while self._sent_ns and self._sent_ns[0] <= now_ns - NS:
             self._sent_ns.popleft()
-        self._sent_ns.append(now_ns)
-        if len(self._sent_ns) <= limit:
-            return True
+        fits = len(self._sent_ns) < limit
+        if fits or not self._paces:
+            self._sent_ns.append(now_ns)
+        return fits
+
+    def _next_in_turn(self, now_ns: int) -> int | None:
+        """Act on the requests that waited and whose turn has come; what waits dies with its connection."""
+        while self._waiting and not self.closing:
+            if not self._fits_now(self.gateway.settings.pacing_limit, now_ns):
+                return self._sent_ns[0] + NS
+            self._act(self._waiting.popleft(), now_ns)
+        self._waiting.clear()
+        return None
+
+    def breach(self, now_ns: int) -> None:
+        """Answer a request beyond the pace with error 100; the third one costs the connection."""
         self.error(-1, 100, "Max rate of messages per second has been exceeded.", now_ns)
         self._breaches += 1
         if self._breaches >= MAX_BREACHES:
             self.close()
-        return False
+
+    # acting ----------------------------------------------------------------------------------------------------
 
     def _act(self, request: Request | PlaceOrder, now_ns: int) -> None:
-        self.gateway.roll(now_ns)
+        gateway = self.gateway
+        gateway.roll(now_ns)
+        if not gateway.faults.active:
+            self._journal(request, now_ns)
+            self.handle(request, now_ns)
+        elif gateway.faults.arriving(self, request, now_ns):
+            self._journal(request, now_ns)
+            gateway.faults.handle(self, request, now_ns)
+
+    def handle(self, request: Request | PlaceOrder, now_ns: int) -> None:
+        """Do what a request asks for; it is in the journal already."""
         if isinstance(request, PlaceOrder):
-            orders.place(self, request, now_ns)
+            orders.submit(self, request, now_ns)
             return
-        self._journal_request(request, now_ns)
         handler = HANDLERS.get(request.name)
         if handler is not None:
             handler(self, request, now_ns)
         elif request.name == "unknown":
             self._bad(f"unknown message id {request.values['id']}", now_ns)
+
+    def _journal(self, request: Request | PlaceOrder, now_ns: int) -> None:
+        if isinstance(request, PlaceOrder):
+            orders.record(self, request, now_ns)
+        else:
+            self._journal_request(request, now_ns)
 
     def _journal_request(self, request: Request, now_ns: int) -> None:
         if request.name in QUIET and not self.gateway.settings.journal_ticks:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from actors.venue.simulator.faults.kinds import AnyFault
 from actors.venue.simulator.orders import ExchangeRules
 from actors.venue.simulator.wire import DEFAULT_SERVER_VERSION
 
@@ -79,9 +80,21 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     always_open: bool | None = None
     """Report trading hours of 24/7 in contract details; None: yes, except in a replay."""
     pacing_limit: int = 0
-    """Messages per second before error 100 (IB: 50); 0 switches it off."""
+    """Messages per second before error 100 (IB: 50); 0 switches it off. A client that says +PACEAPI waits instead."""
     max_clients: int = 32
     hello_seconds: Decimal = Decimal(30)
     """A connection that has not said startApi by then is closed: strangers cannot use up the places. 0: never."""
+    resubmit_orders: bool = True
+    """Keep orders and cancels that come while IB is away and send them when it is back; False: they are lost."""
+    faults: tuple[AnyFault, ...] = ()
+    """What goes wrong, from the start (faults/kinds.py)."""
+    fault_seed: int = 1
+    """Seed of everything that is drawn for the faults."""
+    fault_rate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Above 0: draw faults of all kinds from the seed as well, about this often per occasion (faults/reading.py)."""
+    control: int | None = None
+    """TCP port on 127.0.0.1 of the control interface (control_server.py); 0 takes any free one, None opens none."""
+    control_token_file: str | None = None
+    """File of mode 0600 that holds the control interface's token; None makes one up and announces it."""
     exec_prefix: str = ""
     """First part of execution ids; empty takes one from the start time."""

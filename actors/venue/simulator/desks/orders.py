@@ -27,15 +27,25 @@ MAX_ORDER_ID = 2**31 - 1
 INVALID = "Error validating request.-'bN' : cause - "
 
 
-def place(session: Session, p: PlaceOrder, now_ns: int) -> None:
-    """Journal the request, refuse what cannot be understood, and hand the rest to the exchange."""
-    gateway = session.gateway
-    known = gateway.exchange.known(session.client_id, p.order_id)
-    amends = known is not None and known.alive and known.transmit and bool(known.perm_id)
+def record(session: Session, p: PlaceOrder, now_ns: int) -> None:
+    """Journal the request, as a new order or as an amendment."""
+    known = session.gateway.exchange.known(session.client_id, p.order_id)
     fields = answers.order_fields(p)
     if known is not None and known.alive and known.perm_id:
         fields["permId"] = known.perm_id
-    gateway.log(now_ns, "in", session.client_id, "modifyOrder" if amends else "placeOrder", fields)
+    session.gateway.log(now_ns, "in", session.client_id, "modifyOrder" if amends(session, p) else "placeOrder", fields)
+
+
+def amends(session: Session, p: PlaceOrder) -> bool:
+    """Return whether the request is about an order that is at work."""
+    known = session.gateway.exchange.known(session.client_id, p.order_id)
+    return known is not None and known.alive and known.transmit and bool(known.perm_id)
+
+
+def submit(session: Session, p: PlaceOrder, now_ns: int) -> None:
+    """Refuse what cannot be understood, and hand the rest to the exchange."""
+    gateway = session.gateway
+    known = gateway.exchange.known(session.client_id, p.order_id)
     contract = _refusal(p, gateway.settings, bound=known is not None) or _contract(gateway.exchange, p)
     if isinstance(contract, tuple):
         session.error(p.order_id, *contract, now_ns)
