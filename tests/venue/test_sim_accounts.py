@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from actors.venue.simulator.account_values import account_values, market_price, worth
 from actors.venue.simulator.accounts import Accounts
+from actors.venue.simulator.assembly import make_gateway
 from actors.venue.simulator.contracts import ContractBook, ContractQuery
 from actors.venue.simulator.feeds import Trade
+from actors.venue.simulator.journal import Journal
 from actors.venue.simulator.orders import ExchangeRules, Order
-from actors.venue.simulator.settings import DEFAULT_ACCOUNT
+from actors.venue.simulator.settings import DEFAULT_ACCOUNT, GatewaySettings
 from actors.venue.simulator.wire import encode
-from tests.venue.gateway_fixture import NS, memory_gateway
+from tests.venue.gateway_fixture import NS, START_NS, memory_gateway
 from tests.venue.library_client import LibraryClient, codes, named
 from tests.venue.test_sim_session import place
 
@@ -112,6 +114,7 @@ def test_an_option_counts_with_its_multiplier_and_a_future_is_not_paid_for():
     assert after.cash == cash
     assert abs(after.futures) < 50, "a tick and a commission, and not the contract's whole value"
     assert after.gross > 250_000
+    assert after.equity + after.options == pytest.approx(after.net), "a future's value is its gain there too"
 
 
 def test_the_day_s_gain_begins_anew_at_midnight_of_new_york():
@@ -131,6 +134,21 @@ def test_the_day_s_gain_begins_anew_at_midnight_of_new_york():
     assert second.realized == 0
     assert second.daily == day.value(D(101)) - day.day_value
     assert second.daily < 0
+
+
+@pytest.mark.parametrize(("days", "daily", "realized"), [(0, 299, 2 * 40 - 1), (1, 0, 0)])
+def test_a_restart_on_the_same_day_keeps_the_day_s_gain_and_on_the_next_begins_anew(tmp_path, days, daily, realized):
+    settings = {"state": str(tmp_path / "state.db"), "positions": ("AAPL=100@101",)}
+    client = LibraryClient(ib_insync, memory_gateway(**settings))
+    show(client, "103")
+    send(client, 1, "SELL", 40)
+    client.gateway.advance(client.now)
+    client.gateway.close()
+    later = make_gateway(GatewaySettings(walk_interval=D(3600), **settings), Journal(), START_NS + days * DAY_NS)
+    (position,) = later.exchange.accounts.positions.values()
+    assert position.realized_today == realized
+    assert position.daily(D(103 if days == 0 else 100)) == daily
+    later.close()
 
 
 # reqAccountUpdates -------------------------------------------------------------------------------------------------

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal as D
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import ib_async
 import ib_insync
@@ -24,10 +27,12 @@ from actors.venue.simulator.past import Past, sessions, split
 from actors.venue.simulator.record import Series
 from actors.venue.simulator.replay import ReplayError
 from actors.venue.simulator.settings import GatewaySettings
-from tests.venue.gateway_fixture import NS, START_NS, memory_gateway
+from tests.venue.gateway_fixture import NS, ROOT, START_NS, memory_gateway
 from tests.venue.library_client import LibraryClient, codes, named
 
 pytestmark = pytest.mark.unit
+DATA = Path(os.environ.get("BRACKETEER_DATA", ROOT.parent / "shared" / "data")) / "lean"
+REAL_TICKS, REAL_MINUTES = DATA / "equity_tick/spy/20131007_trade.zip", DATA / "equity_minute/spy/20131007_trade.zip"
 both_libraries = pytest.mark.parametrize("library", [ib_insync, ib_async])
 OPENED = START_NS // NS                       # Thursday 9 October 2025, 04:53:20 New York
 MONDAY = date(2025, 10, 6)
@@ -434,6 +439,20 @@ def test_a_file_s_day_is_the_file_s_and_other_days_are_generated(tmp_path):
     ((_, ticks_, _),) = named(ticks_of(client, stock, start="20131007 09:30:00 US/Eastern", n=4), "historicalTicksLast")
     assert [(t.price, t.tickAttribLast.unreported) for t in ticks_] == [
         (168, False), (168.1, False), (167.9, False), (170, True)]
+
+
+@pytest.mark.skipif(not REAL_MINUTES.exists(), reason=f"no recorded minutes at {REAL_MINUTES} (BRACKETEER_DATA)")
+def test_minutes_of_real_ticks_are_those_of_an_independent_source():
+    client = LibraryClient(ib_insync, memory_gateway(history_files=(str(REAL_TICKS),)))
+    calls = ask(client, ib_insync.Stock("SPY", "SMART", "USD"), end="20131007 16:00:00 US/Eastern", form=2)
+    found = {int(b.date): tuple(round(x * 10_000) for x in (b.open, b.high, b.low, b.close)) for b in bars_of(calls)}
+    with zipfile.ZipFile(REAL_MINUTES) as archive:
+        lines = archive.read(archive.namelist()[0]).decode().split()
+    rows = [[int(float(x)) for x in line.split(",")] for line in lines]
+    minutes = {epoch(date(2013, 10, 7)) + r[0] // 1000: tuple(r[1:5]) for r in rows if 34_200_000 <= r[0] < 57_600_000}
+    assert found.keys() == minutes.keys()
+    # The two that differ are the opening and the closing minute, whose auction prints the sources filter differently.
+    assert sum(found[at] == minutes[at] for at in minutes) >= 388
 
 
 def test_a_replay_knows_its_own_morning_and_nothing_of_its_afternoon(tmp_path):

@@ -1,8 +1,9 @@
 """What an account is worth: IB's account tags, ledgers and P&L, from positions, cash and the present prices.
 
 Law: pure reading; everything is in USD. A contract priced in another currency counts at its own pair's rate
-(`Contract.usd`). Where IB has tags for what is not simulated (SMA, day trades, look-ahead margins) the value is the
-plain one: unlimited day trades, and look-ahead equal to now.
+(`Contract.usd`). Margins are those of margin.py, as what-if answers have them. Where IB has tags for what is not
+simulated (SMA, day trades, look-ahead margins) the value is the plain one: unlimited day trades, and look-ahead equal
+to now.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from actors.venue.simulator import previews
+from actors.venue.simulator.margin import equity_with_loan, requirement
 from actors.venue.simulator.orders import ZERO, Position
 
 if TYPE_CHECKING:
@@ -50,7 +53,10 @@ class Worth(msgspec.Struct, frozen=True):
     unrealized: Decimal
     realized: Decimal
     daily: Decimal
-    margin: Decimal
+    initial: Decimal
+    maintenance: Decimal
+    equity: Decimal
+    """Equity with loan value (margin.py): options do not count."""
 
     @property
     def net(self) -> Decimal:
@@ -75,11 +81,6 @@ def market_price(gateway: Gateway, p: Position) -> Decimal:
     return quote.last or quote.bid or p.avg_cost / p.contract.unit
 
 
-def margin(gross: Decimal) -> Decimal:
-    """Return the margin that positions of this gross value need, initial and maintenance alike: a quarter."""
-    return gross / 4
-
-
 def worth(gateway: Gateway, account: str) -> Worth:
     sums = {"STK": ZERO, "OPT": ZERO, "FUT": ZERO, "CASH": ZERO}
     gross = unrealized = realized = daily = ZERO
@@ -95,8 +96,11 @@ def worth(gateway: Gateway, account: str) -> Worth:
         realized += p.contract.usd(p.realized_today, price)
         daily += p.contract.usd(p.daily(price), price)
     cash = gateway.settings.cash + gateway.exchange.accounts.cash.get(account, ZERO)
+    holdings = previews.holdings(gateway.exchange, account).values()
+    needed = requirement(holdings)
     return Worth(cash, sums["STK"], sums["OPT"], sums["FUT"], sums["CASH"], gross, unrealized, realized, daily,
-                 margin(gross))
+                 needed.initial, needed.maintenance,
+                 equity_with_loan(previews.cash(gateway.exchange, account), holdings))
 
 
 def pnl(gateway: Gateway, account: str) -> Pnl:
@@ -107,17 +111,17 @@ def pnl(gateway: Gateway, account: str) -> Pnl:
 def account_values(gateway: Gateway, account: str) -> list[Value]:
     """Return IB's tags of one account in IB's order: the summary's, then the ledgers of BASE and USD."""
     w = worth(gateway, account)
-    net, free = w.net, w.net - w.margin
+    net, free, excess = w.net, w.equity - w.initial, w.equity - w.maintenance
     amounts = {
         "NetLiquidation": net, "TotalCashValue": w.cash, "SettledCash": w.cash, "AccruedCash": ZERO,
-        "BuyingPower": free * 4, "EquityWithLoanValue": net, "PreviousDayEquityWithLoanValue": net - w.daily,
-        "GrossPositionValue": w.gross, "RegTEquity": net, "RegTMargin": w.gross / 2, "SMA": net - w.gross / 2,
-        "InitMarginReq": w.margin, "MaintMarginReq": w.margin, "AvailableFunds": free, "ExcessLiquidity": free,
-        "FullInitMarginReq": w.margin, "FullMaintMarginReq": w.margin, "FullAvailableFunds": free,
-        "FullExcessLiquidity": free, "LookAheadNextChange": ZERO, "LookAheadInitMarginReq": w.margin,
-        "LookAheadMaintMarginReq": w.margin, "LookAheadAvailableFunds": free, "LookAheadExcessLiquidity": free}
+        "BuyingPower": free * 4, "EquityWithLoanValue": w.equity, "PreviousDayEquityWithLoanValue": w.equity - w.daily,
+        "GrossPositionValue": w.gross, "RegTEquity": w.equity, "RegTMargin": w.initial, "SMA": w.equity - w.initial,
+        "InitMarginReq": w.initial, "MaintMarginReq": w.maintenance, "AvailableFunds": free, "ExcessLiquidity": excess,
+        "FullInitMarginReq": w.initial, "FullMaintMarginReq": w.maintenance, "FullAvailableFunds": free,
+        "FullExcessLiquidity": excess, "LookAheadNextChange": ZERO, "LookAheadInitMarginReq": w.initial,
+        "LookAheadMaintMarginReq": w.maintenance, "LookAheadAvailableFunds": free, "LookAheadExcessLiquidity": excess}
     plain = {"AccountType": "INDIVIDUAL", "AccountCode": account, "AccountReady": "true", "HighestSeverity": "0",
-             **dict.fromkeys(DAY_TRADES, "-1"), "Cushion": _ratio(free, net), "Leverage": _ratio(w.gross, net)}
+             **dict.fromkeys(DAY_TRADES, "-1"), "Cushion": _ratio(excess, net), "Leverage": _ratio(w.gross, net)}
     found = [Value(tag, text) for tag, text in plain.items()]
     found += [Value(tag, cents(amount), "USD") for tag, amount in amounts.items()]
     for currency in ("BASE", "USD"):

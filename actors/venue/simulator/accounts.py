@@ -22,6 +22,7 @@ class Accounts:
         self.opening_cash = opening_cash
         self.positions: dict[tuple[str, int], Position] = {}
         self.cash: dict[str, Decimal] = {}      # change since the start, per account
+        self.day = ""
 
     def commission_due(self, order: Order) -> Decimal:
         """Return what one more fill costs: the minimum counts once per order."""
@@ -45,7 +46,7 @@ class Accounts:
         key = (account, contract.con_id)
         position = self.positions.get(key)
         if position is None:
-            position = self.positions[key] = Position(account=account, contract=contract)
+            position = self.positions[key] = Position(account=account, contract=contract, day=self.day)
         quantity, each = abs(signed), price * contract.unit
         held, carried = position.quantity, position.quantity * position.avg_cost
         closing = min(abs(held), quantity) if held * signed < 0 else ZERO
@@ -86,7 +87,9 @@ class Accounts:
         if contract.sec_type != "FUT" or not opened:
             self.cash[execution.account] = self.cash.get(execution.account, ZERO) + contract.usd(flow, execution.price)
 
-    def new_day(self, price_of: Callable[[Position], Decimal]) -> None:
-        """Begin a day: from here on count its P&L anew."""
+    def new_day(self, day: str, price_of: Callable[[Position], Decimal]) -> None:
+        """Begin a day (yyyymmdd): from here on count its P&L anew, of positions that a state file brought back too."""
+        self.day = day
         for p in self.positions.values():
-            p.day_value, p.day_flow, p.day_realized = p.value(price_of(p)), p.flow, p.realized
+            if p.day != day:
+                p.day, p.day_value, p.day_flow, p.day_realized = day, p.value(price_of(p)), p.flow, p.realized

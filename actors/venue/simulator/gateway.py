@@ -162,7 +162,11 @@ class Gateway:
             today = datetime.fromtimestamp(ex_ns // NS, NEW_YORK).replace(hour=0, minute=0, second=0)
             self._day_ns = int(today.timestamp()) * NS
             self.contracts.roll(today.date())
-            self.exchange.accounts.new_day(lambda p: account_values.market_price(self, p))
+            self._begin_pnl_day()
+
+    def _begin_pnl_day(self) -> None:
+        day = f"{self.contracts.today:%Y%m%d}"
+        self.exchange.accounts.new_day(day, lambda p: account_values.market_price(self, p))
 
     def advance(self, now_ns: int) -> int | None:
         """Do everything that is due and return when something will be, or None."""
@@ -304,6 +308,7 @@ class Gateway:
         self.store.load()
         if not self.store.restored:
             return
+        self._begin_pnl_day()
         for p in self.exchange.accounts.positions.values():
             self._log_opening(p, now_ns)
         for order in self.exchange.open_orders():
@@ -342,7 +347,8 @@ class Gateway:
         """Give an account a position before anybody trades; what a state file brought back stays as it is."""
         if self.store is not None and self.store.restored:
             return
-        position = Position(account=account, contract=contract, quantity=quantity, avg_cost=cost)
+        position = Position(account=account, contract=contract, quantity=quantity, avg_cost=cost,
+                            day=self.exchange.accounts.day)
         position.day_value = position.value(account_values.market_price(self, position))
         self.exchange.accounts.positions[account, contract.con_id] = position
         self._log_opening(position, now_ns)

@@ -180,8 +180,10 @@ class Position(msgspec.Struct, kw_only=True):
     avg_cost: Decimal = ZERO
     realized: Decimal = ZERO
     flow: Decimal = ZERO
+    day: str = ""
+    """The exchange's day (yyyymmdd) that the next three are of: what it was worth when that began, and what had flowed
+    and been realised until then."""
     day_value: Decimal = ZERO
-    """What it was worth when the exchange's day began, and below: what had flowed and been realised until then."""
     day_flow: Decimal = ZERO
     day_realized: Decimal = ZERO
 
