@@ -6,6 +6,7 @@ contract: of an option, with its multiplier and its commissions, as IB shows the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from actors.venue.simulator.contracts import Contract
@@ -21,6 +22,7 @@ class Accounts:
         self.opening_cash = opening_cash
         self.positions: dict[tuple[str, int], Position] = {}
         self.cash: dict[str, Decimal] = {}      # change since the start, per account
+        self.day = ""
 
     def commission_due(self, order: Order) -> Decimal:
         """Return what one more fill costs: the minimum counts once per order."""
@@ -44,9 +46,9 @@ class Accounts:
         key = (account, contract.con_id)
         position = self.positions.get(key)
         if position is None:
-            position = self.positions[key] = Position(account=account, contract=contract)
+            position = self.positions[key] = Position(account=account, contract=contract, day=self.day)
         quantity, each = abs(signed), price * contract.unit
-        held = position.quantity
+        held, carried = position.quantity, position.quantity * position.avg_cost
         closing = min(abs(held), quantity) if held * signed < 0 else ZERO
         opening = quantity - closing
         realized: Decimal | None = None
@@ -62,5 +64,17 @@ class Accounts:
             position.avg_cost = paid / (opened_before + opening)
         elif position.quantity == 0:
             position.avg_cost = ZERO
-        self.cash[account] = self.cash.get(account, ZERO) - signed * each - commission
+        flow = -signed * each - commission
+        position.flow += flow
+        if contract.sec_type == "FUT":
+            # Nobody pays for a future: what it cost stays in the account until it is closed.
+            flow += position.quantity * position.avg_cost - carried
+        self.cash[account] = self.cash.get(account, ZERO) + contract.usd(flow, price)
         return position, realized
+
+    def new_day(self, day: str, price_of: Callable[[Position], Decimal]) -> None:
+        """Begin a day (yyyymmdd): from here on count its P&L anew, of positions that a state file brought back too."""
+        self.day = day
+        for p in self.positions.values():
+            if p.day != day:
+                p.day, p.day_value, p.day_flow, p.day_realized = day, p.value(price_of(p)), p.flow, p.realized

@@ -15,9 +15,11 @@ from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.journal import Journal
 from actors.venue.simulator.market import Walk
 from actors.venue.simulator.persistence import Identity, Store
-from actors.venue.simulator.replay import Replay
+from actors.venue.simulator.replay import Replay, find_contract, midnight_ns
 from actors.venue.simulator.runner import ScenarioRunner
 from actors.venue.simulator.settings import GatewaySettings
+
+NS = 1_000_000_000
 
 
 def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Gateway:
@@ -46,11 +48,21 @@ def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Ga
         gateway.driver = Replay(gateway, settings, now_ns)
     else:
         gateway.driver = Walk(gateway, settings.seed, settings.walk_interval, now_ns)
+    gateway.history.opened_s = gateway.exchange_ns(now_ns) // NS
+    for path in (*settings.history_files, *((settings.replay,) if settings.replay else ())):
+        _past_of(gateway, path, settings)
     for text in settings.positions:
         _open_position(gateway, text, now_ns)
     if gateway.store is not None:
         gateway.resume(now_ns)
     return gateway
+
+
+def _past_of(gateway: Gateway, path: str, settings: GatewaySettings) -> None:
+    """Add one file to the past; raises ReplayError. The replayed file has what came before the replay's start."""
+    replayed = path == settings.replay
+    contract = find_contract(gateway, settings.symbol if replayed else None, path)
+    gateway.history.add_file(contract, path, midnight_ns(settings.replay_date if replayed else None, path))
 
 
 def _open_position(gateway: Gateway, text: str, now_ns: int) -> None:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
 import msgspec
 
-from actors.venue.simulator import answers
+from actors.venue.simulator import account_values, answers
 from actors.venue.simulator.agenda import Agenda
 from actors.venue.simulator.contracts import Contract, ContractBook
+from actors.venue.simulator.derivatives import Followers
 from actors.venue.simulator.desks import accounts
 from actors.venue.simulator.exchange import Exchange
 from actors.venue.simulator.feeds import Subscription, Trade
+from actors.venue.simulator.history import History
+from actors.venue.simulator.history_pace import HistoryPace
 from actors.venue.simulator.journal import Journal
 from actors.venue.simulator.orders import Order, Position
 from actors.venue.simulator.persistence import Serial, Store
@@ -33,9 +37,11 @@ from actors.venue.simulator.reports import (
 )
 from actors.venue.simulator.session import Session
 from actors.venue.simulator.settings import GatewaySettings
+from actors.venue.simulator.validation import NEW_YORK
 from actors.venue.simulator.wire import number
 
 NS = 1_000_000_000
+DAY_NS = 86_400 * NS
 
 
 class MarketDriver(Protocol):
@@ -66,6 +72,8 @@ class Gateway:
             settings.rules)
         self.exchange.accounts.opening_cash = settings.cash
         self.store: Store | None = None
+        self.followers = Followers(self)
+        self.exchange.opened = self.followers.opened
         self.driver: MarketDriver | None = None
         self.agenda = Agenda()
         self.sessions: list[Session] = []
@@ -73,6 +81,10 @@ class Gateway:
         self._watchers: dict[int, list[tuple[Session, Subscription]]] = {}
         self._numbers = itertools.count(1)
         self.opened_ns = now_ns
+        self.history = History(self.contracts, settings.seed, now_ns // NS)
+        self.history_pace = HistoryPace()
+        self._day_ns = -DAY_NS
+        self.roll(now_ns)
         self.changes = 0       # grows with whatever a scenario may wait for
 
     # connections -----------------------------------------------------------------------------------------------
@@ -126,9 +138,23 @@ class Gateway:
         virtual = self.driver.virtual_ns if self.driver is not None else None
         return now_ns if virtual is None else virtual
 
+    def roll(self, now_ns: int) -> None:
+        """Begin the exchange's next day, New York's, once it has come."""
+        ex_ns = self.exchange_ns(now_ns)
+        if not self._day_ns <= ex_ns < self._day_ns + DAY_NS:
+            today = datetime.fromtimestamp(ex_ns // NS, NEW_YORK).replace(hour=0, minute=0, second=0)
+            self._day_ns = int(today.timestamp()) * NS
+            self.contracts.roll(today.date())
+            self._begin_pnl_day()
+
+    def _begin_pnl_day(self) -> None:
+        day = f"{self.contracts.today:%Y%m%d}"
+        self.exchange.accounts.new_day(day, lambda p: account_values.market_price(self, p))
+
     def advance(self, now_ns: int) -> int | None:
         """Do everything that is due and return when something will be, or None."""
         due = self.driver.advance(now_ns) if self.driver is not None else None
+        self.roll(now_ns)
         ex_ns = self.exchange_ns(now_ns)
         expiry = self.exchange.next_expiry_ns()
         if expiry is not None and expiry <= ex_ns:
@@ -163,10 +189,12 @@ class Gateway:
         q = self.exchange.quote_of(contract.con_id)
         if (bid, ask, bid_size, ask_size) != (q.bid, q.ask, q.bid_size, q.ask_size):
             q.bid, q.ask, q.bid_size, q.ask_size, q.time_ns = bid, ask, bid_size, ask_size, ex_ns
+            self.history.quoted(contract, q)
             for session, subscription in self._watchers.get(contract.con_id, ()):
                 data = subscription.quote(q)
                 if data:
                     session.send_tick(data)
+        self.followers.moved(contract, now_ns)
         if match:
             self.deliver(self.exchange.market(contract.con_id, ex_ns), now_ns)
 
@@ -174,6 +202,7 @@ class Gateway:
         """Print one trade: show it to who watches, and match if it may move the price."""
         q = self.exchange.quote_of(contract.con_id)
         q.volume += trade.size
+        self.history.printed(contract, trade)
         if trade.eligible:
             price = trade.price
             q.last, q.last_size, q.time_ns = price, trade.size, trade.time_ns
@@ -185,6 +214,7 @@ class Gateway:
             if data:
                 session.send_tick(data)
         if trade.eligible:
+            self.followers.moved(contract, now_ns)
             expiry = self.exchange.next_expiry_ns()
             if expiry is not None and expiry <= trade.time_ns:
                 self.deliver(self.exchange.expire(trade.time_ns), now_ns)     # before this print can fill it
@@ -247,6 +277,7 @@ class Gateway:
         self.store.load()
         if not self.store.restored:
             return
+        self._begin_pnl_day()
         for p in self.exchange.accounts.positions.values():
             self._log_opening(p, now_ns)
         for order in self.exchange.open_orders():
@@ -275,7 +306,9 @@ class Gateway:
         """Give an account a position before anybody trades; what a state file brought back stays as it is."""
         if self.store is not None and self.store.restored:
             return
-        position = Position(account=account, contract=contract, quantity=quantity, avg_cost=cost)
+        position = Position(account=account, contract=contract, quantity=quantity, avg_cost=cost,
+                            day=self.exchange.accounts.day)
+        position.day_value = position.value(account_values.market_price(self, position))
         self.exchange.accounts.positions[account, contract.con_id] = position
         self._log_opening(position, now_ns)
 

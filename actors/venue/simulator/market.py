@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from decimal import Decimal
 
-from actors.venue.simulator.contracts import PENNY, Contract
+from actors.venue.simulator.contracts import Contract
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.session import Session
@@ -25,16 +25,18 @@ class Walk:
     def __init__(self, gateway: Gateway, seed: int, interval_s: Decimal, now_ns: int) -> None:
         self.gateway = gateway
         self._random = random.Random(seed)
+        self._others = random.Random(seed)      # apart, so that the stocks' walk is the same whatever else is listed
         self._interval_ns = int(interval_s * NS)
         self._due_ns = now_ns + self._interval_ns
-        for contract in gateway.contracts.by_id.values():
+        for contract in gateway.contracts.movers():
             self._show(contract, contract.reference_price, now_ns)
 
     def advance(self, now_ns: int) -> int | None:
         if now_ns >= self._due_ns:
-            for contract in self.gateway.contracts.by_id.values():
+            for contract in self.gateway.contracts.movers():
                 last = self.gateway.exchange.quote_of(contract.con_id).last or contract.reference_price
-                ticks = round(self._random.gauss(0, 2))
+                chance = self._random if contract.sec_type == "STK" else self._others
+                ticks = round(chance.gauss(0, 2))
                 self._show(contract, max(contract.min_tick * 10, last + ticks * contract.min_tick), now_ns)
             # A late turn is not made up for: one step per interval that was really waited.
             self._due_ns = max(self._due_ns + self._interval_ns, now_ns)
@@ -44,5 +46,7 @@ class Walk:
         pass
 
     def _show(self, contract: Contract, price: Decimal, now_ns: int) -> None:
-        self.gateway.set_quote(contract, now_ns, bid=price - PENNY, ask=price + PENNY, match=False)
+        away = contract.half_spread
+        if contract.sec_type != "IND":                # an index has a value, and nobody who bids for it
+            self.gateway.set_quote(contract, now_ns, bid=price - away, ask=price + away, match=False)
         self.gateway.trade(contract, Trade(price, HUNDRED_SHARES, now_ns), now_ns)

@@ -168,13 +168,38 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Position(msgspec.Struct, kw_only=True):
-    """What an account holds of one contract: signed quantity, average cost per share, realised P&L so far."""
+    """What an account holds of one contract: signed quantity, average cost, realised P&L so far.
+
+    Costs are in cash: the average cost of one contract contains its multiplier, as IB's does. `flow` is all cash that
+    trades of this contract have brought or cost, commissions included.
+    """
 
     account: str
     contract: Contract
     quantity: Decimal = ZERO
     avg_cost: Decimal = ZERO
     realized: Decimal = ZERO
+    flow: Decimal = ZERO
+    day: str = ""
+    """The exchange's day (yyyymmdd) that the next three are of: what it was worth when that began, and what had flowed
+    and been realised until then."""
+    day_value: Decimal = ZERO
+    day_flow: Decimal = ZERO
+    day_realized: Decimal = ZERO
+
+    def value(self, price: Decimal) -> Decimal:
+        return self.quantity * price * self.contract.unit
+
+    def unrealized(self, price: Decimal) -> Decimal:
+        return (price * self.contract.unit - self.avg_cost) * self.quantity
+
+    @property
+    def realized_today(self) -> Decimal:
+        return self.realized - self.day_realized
+
+    def daily(self, price: Decimal) -> Decimal:
+        """Return the day's P&L, commissions included: what the value and the cash have gained since it began."""
+        return self.value(price) + self.flow - self.day_value - self.day_flow
 
 
 class Quote(msgspec.Struct, kw_only=True):

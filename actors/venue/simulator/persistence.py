@@ -174,9 +174,10 @@ class Store:
         if stored.sec_type == "BAG":
             return stored                     # known by its legs, which `readmit` gives back to the combinations
         contracts = self._exchange.contracts
-        if stored.con_id not in contracts.by_id:
+        known = contracts.get(stored.con_id)
+        if known is None:
             contracts.add(stored)
-        return contracts.by_id[stored.con_id]
+        return known or stored
 
     # writing ---------------------------------------------------------------------------------------------------
 

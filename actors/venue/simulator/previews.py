@@ -35,7 +35,10 @@ def holdings(exchange: Rolls, account: str) -> dict[int, Holding]:
 
 
 def cash(exchange: Rolls, account: str) -> Decimal:
-    return exchange.accounts.opening_cash + exchange.accounts.cash.get(account, ZERO)
+    """Return the account's cash as if futures were paid in full, as the sums of margin.py take it."""
+    carried = sum((p.quantity * p.avg_cost for p in exchange.accounts.positions.values()
+                   if p.account == account and p.contract.sec_type == "FUT"), ZERO)
+    return exchange.accounts.opening_cash + exchange.accounts.cash.get(account, ZERO) - carried
 
 
 def cushion(exchange: Rolls, account: str) -> Decimal:

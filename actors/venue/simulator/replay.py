@@ -25,14 +25,17 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from actors.rules.tick_filter import trade_is_eligible
 from actors.venue.simulator.contracts import Contract
 from actors.venue.simulator.feeds import Trade
-from actors.venue.simulator.gateway import Gateway
-from actors.venue.simulator.session import Session
 from actors.venue.simulator.settings import GatewaySettings
 from actors.venue.simulator.validation import NEW_YORK
+
+if TYPE_CHECKING:
+    from actors.venue.simulator.gateway import Gateway
+    from actors.venue.simulator.session import Session
 
 NS = 1_000_000_000
 MS = 1_000_000
@@ -49,7 +52,7 @@ class Replay:
     def __init__(self, gateway: Gateway, settings: GatewaySettings, now_ns: int) -> None:
         path = settings.replay or ""
         self.gateway = gateway
-        self.contract = self._find_contract(gateway, settings, path)
+        self.contract = find_contract(gateway, settings.symbol, path)
         self.midnight_ns = midnight_ns(settings.replay_date, path)
         self.start_ns = self.midnight_ns + clock_ns(settings.start or "00:00:00", "--from")
         self.end_ns = self.midnight_ns + clock_ns(settings.to or "24:00:00", "--to")
@@ -66,18 +69,6 @@ class Replay:
         self._next: Trade | None = next(self._rows, None)
         if self._next is None:
             raise ReplayError(f"{path}: no trade between {settings.start or 'midnight'} and {settings.to or 'the end'}")
-
-    @staticmethod
-    def _find_contract(gateway: Gateway, settings: GatewaySettings, path: str) -> Contract:
-        try:
-            symbol = settings.symbol or symbol_of(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise ReplayError(f"{path}: cannot be read: {error}") from None
-        contract = gateway.contracts.named(symbol)
-        if contract is None:
-            raise ReplayError(f"{path}: symbol {symbol!r} is not known; give --symbol, one of "
-                              f"{', '.join(sorted(gateway.contracts.by_symbol))}")
-        return contract
 
     def acknowledge(self, session: Session) -> None:
         if self._awaiting and any(s.con_id == self.contract.con_id for s in session.subscriptions.values()):
@@ -141,6 +132,19 @@ class Replay:
         if self._next is None and not self.done:
             self.done = True
             self.gateway.log(now_ns, "sim", -1, "replay_done", {"trades": self.sent})
+
+
+def find_contract(gateway: Gateway, symbol: str | None, path: str) -> Contract:
+    """Return what a file's trades are of, by name or by the file's own; raises ReplayError."""
+    try:
+        symbol = symbol or symbol_of(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ReplayError(f"{path}: cannot be read: {error}") from None
+    contract = gateway.contracts.named(symbol)
+    if contract is None:
+        raise ReplayError(f"{path}: symbol {symbol!r} is not known; give --symbol, one of "
+                          f"{', '.join(sorted(gateway.contracts.by_symbol))}")
+    return contract
 
 
 def rows(path: str, midnight: int, start_ns: int, end_ns: int) -> Iterator[Trade]:

@@ -45,7 +45,12 @@ def _tick_by_tick(f: Fields, version: int) -> Request:
 
 def _contract_details(f: Fields, version: int) -> Request:
     f.skip("version", 1)
-    return Request(name="reqContractDetails", req_id=f.integer("reqId"), contract=contract_block(f))
+    req_id, contract = f.integer("reqId"), contract_block(f)
+    values: dict[str, object] = {"expired": f.flag("includeExpired"), "secIdType": f.text("secIdType"),
+                                 "secId": f.text("secId")}
+    if version >= 176:
+        values["issuerId"] = f.text("issuerId")
+    return Request(name="reqContractDetails", req_id=req_id, contract=contract, values=values)
 
 
 def _executions(f: Fields, version: int) -> Request:
@@ -69,7 +74,32 @@ def _plain(name: str, version_field: bool, req: bool, *fields: str) -> Callable[
 
 
 def _historical(f: Fields, version: int) -> Request:
-    return Request(name="reqHistoricalData", req_id=f.integer("reqId"), contract=contract_block(f))
+    req_id, contract = f.integer("reqId"), contract_block(f)
+    values: dict[str, object] = {
+        "expired": f.flag("includeExpired"), "end": f.text("endDateTime"), "barSize": f.text("barSizeSetting"),
+        "duration": f.text("durationStr"), "useRth": f.flag("useRTH"), "what": f.text("whatToShow"),
+        "formatDate": f.integer("formatDate", 1)}
+    if contract.sec_type == "BAG":
+        f.skip("comboLegs", 4 * f.count("comboLegs"))
+    values["keepUpToDate"] = f.flag("keepUpToDate")
+    return Request(name="reqHistoricalData", req_id=req_id, contract=contract, values=values)
+
+
+def _head_timestamp(f: Fields, version: int) -> Request:
+    req_id, contract = f.integer("reqId"), contract_block(f)
+    values: dict[str, object] = {
+        "expired": f.flag("includeExpired"), "useRth": f.flag("useRTH"), "what": f.text("whatToShow"),
+        "formatDate": f.integer("formatDate", 1)}
+    return Request(name="reqHeadTimestamp", req_id=req_id, contract=contract, values=values)
+
+
+def _historical_ticks(f: Fields, version: int) -> Request:
+    req_id, contract = f.integer("reqId"), contract_block(f)
+    values: dict[str, object] = {
+        "expired": f.flag("includeExpired"), "start": f.text("startDateTime"), "end": f.text("endDateTime"),
+        "n": f.integer("numberOfTicks"), "what": f.text("whatToShow"), "useRth": f.flag("useRth"),
+        "ignoreSize": f.flag("ignoreSize")}
+    return Request(name="reqHistoricalTicks", req_id=req_id, contract=contract, values=values)
 
 
 Decoder = Callable[[Fields, int], "Request | PlaceOrder"]
@@ -102,9 +132,17 @@ DECODERS: dict[int, tuple[str, Decoder]] = {
         (75, "cancelPositionsMulti", _plain("cancelPositionsMulti", True, True)),
         (76, "reqAccountUpdatesMulti", _plain("reqAccountUpdatesMulti", True, True, "account", "model", "ledger")),
         (77, "cancelAccountUpdatesMulti", _plain("cancelAccountUpdatesMulti", True, True)),
+        (78, "reqSecDefOptParams",
+         _plain("reqSecDefOptParams", False, True, "symbol", "exchange", "secType", "conId")),
+        (81, "reqMatchingSymbols", _plain("reqMatchingSymbols", False, True, "pattern")),
+        (87, "reqHeadTimestamp", _head_timestamp),
+        (90, "cancelHeadTimestamp", _plain("cancelHeadTimestamp", False, True)),
         (91, "reqMarketRule", _plain("reqMarketRule", False, True)),
         (92, "reqPnL", _plain("reqPnL", False, True, "account", "model")),
         (93, "cancelPnL", _plain("cancelPnL", False, True)),
+        (94, "reqPnLSingle", _plain("reqPnLSingle", False, True, "account", "model", "conId")),
+        (95, "cancelPnLSingle", _plain("cancelPnLSingle", False, True)),
+        (96, "reqHistoricalTicks", _historical_ticks),
         (97, "reqTickByTickData", _tick_by_tick),
         (98, "cancelTickByTickData", _plain("cancelTickByTickData", False, True)),
         (99, "reqCompletedOrders", _plain("reqCompletedOrders", False, False, "apiOnly")),

@@ -7,7 +7,7 @@ Law 2: nothing here speaks or trades; exchange.py does.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -59,6 +59,8 @@ class Rolls:
         self.combos = ComboBook(contracts)
         self.holds = Holds(self)
         self.groups = GroupBook()
+        self.opened: Callable[[Book], None] | None = None
+        """Told of each new book, to give an option or future its first price."""
         self.books: dict[int, Book] = {}
         self.refusals: list[Refusal] = []
         self.families = Families()
@@ -81,7 +83,12 @@ class Rolls:
             return book
         combo = self.combos.by_id.get(con_id)
         if book is None:
-            book = self.books[con_id] = Book(self.contracts.by_id[con_id] if combo is None else combo.contract)
+            contract = self.contracts.get(con_id) if combo is None else combo.contract
+            if contract is None:
+                raise KeyError(f"conId {con_id} is not known")
+            book = self.books[con_id] = Book(contract)
+            if self.opened is not None:
+                self.opened(book)
         if combo is not None:
             book.quote = combo_quote(combo, self.quote_of)
         return book

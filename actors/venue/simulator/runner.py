@@ -8,12 +8,12 @@ from __future__ import annotations
 from decimal import Decimal
 from fnmatch import fnmatchcase
 
-from actors.venue.simulator.contracts import PENNY, Contract
+from actors.venue.simulator.contracts import DERIVED, STOCK_EXCHANGES, Contract
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.orders import Order
 from actors.venue.simulator.rolls import Refusal
-from actors.venue.simulator.scenario import Fill, Patterns, Price, Scenario, Step, When
+from actors.venue.simulator.scenario import Fill, NewContract, Patterns, Price, Scenario, Step, When
 from actors.venue.simulator.session import Session
 
 NS = 1_000_000_000
@@ -34,12 +34,10 @@ class ScenarioRunner:
         self._seen_changes = -1
         self._placed: list[str] = []
         for contract in scenario.contract:
-            gateway.contracts.add(Contract(
-                con_id=contract.con_id, symbol=contract.symbol, long_name=contract.long_name,
-                primary_exchange=contract.primary_exchange, min_tick=contract.min_tick,
-                market_rule_id=contract.market_rule_id, reference_price=contract.reference_price))
+            gateway.contracts.add(_contract_of(contract, gateway))
         quoted = {q.symbol for q in scenario.quote}
-        for known in list(gateway.contracts.by_id.values()):
+        gateway.followers.pinned.update(self._contract(q.symbol).con_id for q in scenario.quote)
+        for known in gateway.contracts.movers():
             if known.symbol not in quoted:
                 self._show(Price(symbol=known.symbol, last=known.reference_price), now_ns)
         for quote in scenario.quote:
@@ -184,11 +182,12 @@ class ScenarioRunner:
     def _show(self, p: Price, now_ns: int) -> None:
         """Show a price: first the quote, then the trade, and match after both, as one event."""
         contract = self._contract(p.symbol)
+        self.gateway.followers.pinned.add(contract.con_id)
         q = self.gateway.exchange.quote_of(contract.con_id)
         bid, ask = p.bid, p.ask
         if p.last is not None:
-            bid = bid if bid is not None else p.last - PENNY
-            ask = ask if ask is not None else p.last + PENNY
+            bid = bid if bid is not None else p.last - contract.half_spread
+            ask = ask if ask is not None else p.last + contract.half_spread
         bid = bid if bid is not None else q.bid
         ask = ask if ask is not None else q.ask
         self.gateway.set_quote(contract, now_ns, bid=bid, ask=ask, bid_size=p.bid_size, ask_size=p.ask_size,
@@ -197,6 +196,23 @@ class ScenarioRunner:
             self.gateway.trade(contract, Trade(p.last, p.size, now_ns), now_ns)
         self.gateway.log(now_ns, "sim", -1, "quote", {
             "symbol": p.symbol, "bid": bid, "ask": ask, **({"last": p.last} if p.last is not None else {})})
+
+
+def _contract_of(c: NewContract, gateway: Gateway) -> Contract:
+    """Return what a [[contract]] table describes; an option or future follows the named `under`."""
+    under = gateway.contracts.named(c.under or c.symbol)
+    derived = c.sec_type in DERIVED
+    return Contract(
+        con_id=c.con_id, symbol=c.symbol, sec_type=c.sec_type, expiry=c.expiry, strike=c.strike or Decimal(0),
+        right=c.right, multiplier=c.multiplier or ("100" if c.sec_type == "OPT" else ""), exchange=c.exchange,
+        currency=c.currency, local_symbol=c.local_symbol, trading_class=c.trading_class, long_name=c.long_name,
+        primary_exchange="" if c.sec_type in DERIVED else c.primary_exchange, min_tick=c.min_tick,
+        valid_exchanges=STOCK_EXCHANGES if c.exchange == "SMART" else c.exchange,
+        stock_type="COMMON" if c.sec_type == "STK" else "", market_rule_id=c.market_rule_id,
+        reference_price=c.reference_price, optionable=c.optionable,
+        under_con_id=under.con_id if under and derived else 0,
+        under_sec_type=under.sec_type if under and derived else "",
+        daily_volume=0 if c.sec_type in ("IND", "CASH") else 1_000_000)
 
 
 def _enough(patterns: Patterns, orders: list[Order], attribute: str | None, when: When) -> bool:

@@ -22,10 +22,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import datetime
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -147,6 +148,12 @@ class OpeningPosition(Part, frozen=True, kw_only=True):
 
 
 class NewContract(Part, frozen=True, kw_only=True):
+    """One more contract; `optionable` lists a chain of options on it.
+
+    An option needs `expiry` (yyyymmdd), `strike` and `right`, a future its `expiry`. Either gets its price from `under`
+    (a symbol; default: its own) unless a quote names its `local_symbol`.
+    """
+
     con_id: Annotated[int, msgspec.Meta(gt=0)]
     symbol: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9. ]{1,20}$")]
     long_name: str = ""
@@ -154,6 +161,17 @@ class NewContract(Part, frozen=True, kw_only=True):
     min_tick: Positive = Decimal("0.01")
     market_rule_id: int = 26
     reference_price: Positive = Decimal(100)
+    sec_type: Literal["STK", "OPT", "FUT", "IND", "CASH"] = "STK"
+    expiry: Annotated[str, msgspec.Meta(pattern="^([0-9]{8})?$")] = ""
+    strike: Positive | None = None
+    right: Literal["", "C", "P"] = ""
+    multiplier: Annotated[str, msgspec.Meta(pattern="^([1-9][0-9]{0,5})?$")] = ""
+    exchange: str = "SMART"
+    currency: str = "USD"
+    local_symbol: str = ""
+    trading_class: str = ""
+    under: str = ""
+    optionable: bool = False
 
 
 class Scenario(Part, frozen=True, kw_only=True):
@@ -230,6 +248,7 @@ def _positive(value: Any, field: str) -> tuple[str, str] | None:
 def _check(scenario: Scenario, text: str, name: str) -> None:
     """Check what types cannot say: known symbols, one action a step, rules that exist."""
     symbols = {c.symbol for c in BUILT_IN} | {c.symbol for c in scenario.contract}
+    symbols |= {c.local_symbol for c in scenario.contract if c.local_symbol}
 
     def refuse(field: str, rule: str) -> None:
         raise ScenarioError(f"{name}:{_line_of(text, field)}: field {field}: {rule}")
@@ -241,6 +260,10 @@ def _check(scenario: Scenario, text: str, name: str) -> None:
     unbounded = _positive(scenario, "")
     if unbounded is not None:
         refuse(*unbounded)
+    for n, entry in enumerate(scenario.contract):
+        lacking = _incomplete(entry)
+        if lacking:
+            refuse(f"contract[{n}].{lacking[0]}", lacking[1])
     for table in ("quote", "position"):
         for n, entry in enumerate(getattr(scenario, table)):
             known(f"{table}[{n}].symbol", entry.symbol)
@@ -261,6 +284,18 @@ def _check(scenario: Scenario, text: str, name: str) -> None:
     except msgspec.ValidationError as error:
         rule, _, where = str(error).partition(" - at `$.")
         refuse(f"rules.{where.rstrip('`')}".rstrip("."), rule)
+
+
+def _incomplete(c: NewContract) -> tuple[str, str] | None:
+    """Return field and rule of what an option or future lacks, or None."""
+    if c.sec_type in ("OPT", "FUT"):
+        try:
+            datetime.strptime(c.expiry, "%Y%m%d")
+        except ValueError:
+            return "expiry", f"{c.expiry!r} is not a day as yyyymmdd; a contract of type {c.sec_type} needs one"
+    if c.sec_type == "OPT" and (c.strike is None or not c.right):
+        return "strike" if c.strike is None else "right", "an option needs strike and right (C or P)"
+    return None
 
 
 def _line_of(text: str, field: str) -> int:

@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from actors.venue.simulator import responses
+from actors.venue.simulator.account_feeds import Feed
 from actors.venue.simulator.agenda import Entry as AgendaEntry
 from actors.venue.simulator.desks import accounts, orders
 from actors.venue.simulator.desks.directory import HANDLERS
@@ -80,6 +81,7 @@ class Session:
         """What the desks send from time to time, by request name and id; it ends with the connection."""
         self.wants_positions = False
         self.wants_account: str | None = None
+        self.account_feeds: dict[tuple[str, int], Feed] = {}
         self._buffer = FrameBuffer()
         self._out = Outbox()
         self.hello_deadline: AgendaEntry | None = None
@@ -235,6 +237,7 @@ class Session:
         return False
 
     def _act(self, request: Request | PlaceOrder, now_ns: int) -> None:
+        self.gateway.roll(now_ns)
         if isinstance(request, PlaceOrder):
             orders.place(self, request, now_ns)
             return

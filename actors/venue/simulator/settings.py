@@ -48,6 +48,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Trades per lockstep turn."""
     replay_wait: bool = True
     """Hold the first trade until a client has subscribed to the symbol."""
+    history_files: tuple[str, ...] = ()
+    """More files of the replay format, for the past: each one day of one symbol, both read from its name or folder."""
+    history_pacing: bool = False
+    """Answer historical requests that come too fast with 162, as IB does."""
     seed: int = 1
     walk_interval: Decimal = Decimal("0.25")
     """Seconds between two steps of the seeded walk."""

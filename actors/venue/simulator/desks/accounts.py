@@ -1,23 +1,35 @@
 """The account desk: accounts, positions, portfolio values and P&L (ib-wire.md 4 and 9).
 
-Law: it reads the exchange's accounts and writes to sessions; it changes neither.
+Law: it reads the exchange's accounts and writes to sessions; it changes neither. What a client has subscribed to is
+pushed after each fill and from time to time (feeds below), and ends with its cancel or its connection.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from actors.venue.simulator import responses
-from actors.venue.simulator.orders import ZERO, Position
+from actors.venue.simulator import account_values, responses
+from actors.venue.simulator.account_feeds import (
+    SUMMARY,
+    AccountFeed,
+    Feed,
+    MultiFeed,
+    PnlFeed,
+    PnlSingleFeed,
+    PositionsFeed,
+    SummaryFeed,
+)
+from actors.venue.simulator.orders import Position
 from actors.venue.simulator.requests import Request
-from actors.venue.simulator.wire import UNSET_DOUBLE, encode, number
+from actors.venue.simulator.wire import encode, number
 
 if TYPE_CHECKING:
     from actors.venue.simulator.session import Session
 
 NS = 1_000_000_000
+MAX_SUMMARIES = 2
+ACCOUNT_UPDATES = ("reqAccountUpdates", -1)
+INVALID = "Error validating request.-'b' : cause - "
 
 
 def managed_accounts(session: Session, request: Request | None, now_ns: int) -> None:
@@ -30,17 +42,16 @@ def position_changed(session: Session, p: Position, now_ns: int) -> None:
     if session.wants_positions:
         session.send("position", responses.position(p), now_ns, account=p.account, symbol=p.contract.symbol,
                      quantity=number(p.quantity))
-    if session.wants_account == p.account:
-        account_change(session, p, now_ns)
-
-
-def _held(session: Session, account: str = "") -> list[Position]:
-    return [p for p in session.gateway.exchange.accounts.positions.values() if account in ("", p.account)]
+    for key in list(session.account_feeds):
+        if key in session.streams:
+            session.account_feeds[key].filled(p, now_ns)
+        else:
+            del session.account_feeds[key]
 
 
 def positions(session: Session, request: Request, now_ns: int) -> None:
     session.wants_positions = True
-    for p in _held(session):
+    for p in account_values.held(session.gateway):
         if p.quantity:
             session.send("position", responses.position(p), now_ns, account=p.account, symbol=p.contract.symbol,
                          quantity=number(p.quantity))
@@ -51,106 +62,114 @@ def cancel_positions(session: Session, request: Request, now_ns: int) -> None:
     session.wants_positions = False
 
 
-def positions_multi(session: Session, request: Request, now_ns: int) -> None:
-    for p in _held(session, str(request.values["account"])):
-        if p.quantity:
-            session.send("positionMulti", responses.position_multi(p, request.req_id), now_ns, account=p.account,
-                         symbol=p.contract.symbol, quantity=number(p.quantity))
-    session.send("positionMultiEnd", encode(72, 1, request.req_id), now_ns, reqId=request.req_id)
-
-
-def market_price(session: Session, p: Position) -> Decimal:
-    quote = session.gateway.exchange.quote_of(p.contract.con_id)
-    return quote.last or quote.bid or p.avg_cost
-
-
-def account_values(session: Session, account: str) -> dict[str, str]:
-    """Return IB's account tags and their values, in USD."""
-    exchange = session.gateway.exchange
-    cash = session.gateway.settings.cash + exchange.accounts.cash.get(account, ZERO)
-    held = _held(session, account)
-    value = sum((p.quantity * market_price(session, p) for p in held), ZERO)
-    gross = sum((abs(p.quantity * market_price(session, p)) for p in held), ZERO)
-    unrealized = sum(((market_price(session, p) - p.avg_cost) * p.quantity for p in held), ZERO)
-    realized = sum((p.realized for p in held), ZERO)
-    net = cash + value
-    margin = gross / 4
-    amounts = {
-        "NetLiquidation": net, "TotalCashValue": cash, "SettledCash": cash, "AccruedCash": ZERO,
-        "BuyingPower": (net - margin) * 4, "EquityWithLoanValue": net, "PreviousDayEquityWithLoanValue": net,
-        "GrossPositionValue": gross, "InitMarginReq": margin, "MaintMarginReq": margin, "AvailableFunds": net - margin,
-        "ExcessLiquidity": net - margin, "FullInitMarginReq": margin, "FullMaintMarginReq": margin,
-        "FullAvailableFunds": net - margin, "FullExcessLiquidity": net - margin, "UnrealizedPnL": unrealized,
-        "RealizedPnL": realized, "TotalCashBalance": cash, "StockMarketValue": value}
-    cent = Decimal("0.01")
-    return {"AccountType": "INDIVIDUAL", "AccountCode": account,
-            **{k: str(v.quantize(cent)) for k, v in amounts.items()}, "Cushion": "1", "Leverage": "0"}
-
-
-def _currency(tag: str) -> str:
-    return "" if tag in ("AccountType", "AccountCode", "Cushion", "Leverage") else "USD"
-
-
 def account_updates(session: Session, request: Request, now_ns: int) -> None:
     """Answer reqAccountUpdates: 6*, 7*, 8, 54. The end comes for an unknown account too."""
-    account = str(request.values["account"]) or session.gateway.settings.accounts[0]
+    gateway = session.gateway
+    account = str(request.values["account"]) or gateway.settings.accounts[0]
+    _end(session, ACCOUNT_UPDATES)
+    session.wants_account = None
     if str(request.values["subscribe"]) == "0":
-        session.wants_account = None
         return
     session.wants_account = account
-    if account in session.gateway.settings.accounts:
-        for tag, value in account_values(session, account).items():
-            session.send_tick(encode(6, 2, tag, value, _currency(tag), account))
-        for p in _held(session, account):
-            session.send_tick(responses.portfolio(p, market_price(session, p)))
-        session.send_tick(encode(8, 1, _hhmm(session, now_ns)))
+    if account in gateway.settings.accounts:
+        _begin(session, ACCOUNT_UPDATES, AccountFeed(session, account), now_ns)
     session.send("accountDownloadEnd", encode(54, 1, account), now_ns, account=account)
 
 
-def account_change(session: Session, p: Position, now_ns: int) -> None:
-    """Push what one fill has changed to the account's subscriber."""
-    session.send_tick(responses.portfolio(p, market_price(session, p)))
-    values = account_values(session, p.account)
-    for tag in ("NetLiquidation", "TotalCashValue", "TotalCashBalance", "AvailableFunds", "BuyingPower",
-                "GrossPositionValue", "UnrealizedPnL", "RealizedPnL"):
-        session.send_tick(encode(6, 2, tag, values[tag], "USD", p.account))
-    session.send_tick(encode(8, 1, _hhmm(session, now_ns)))
-
-
-def _hhmm(session: Session, now_ns: int) -> str:
-    return datetime.fromtimestamp(session.gateway.exchange_ns(now_ns) // NS, UTC).strftime("%H:%M")
+def positions_multi(session: Session, request: Request, now_ns: int) -> None:
+    """Answer reqPositionsMulti: 71*, 72, then 71 after each fill."""
+    accounts = _accounts(session, request, now_ns)
+    if accounts and _fresh(session, request, now_ns):
+        _begin(session, (request.name, request.req_id), PositionsFeed(session, request.req_id, accounts), now_ns)
+        session.send("positionMultiEnd", encode(72, 1, request.req_id), now_ns, reqId=request.req_id)
 
 
 def account_updates_multi(session: Session, request: Request, now_ns: int) -> None:
-    account, model = str(request.values["account"]), str(request.values["model"])
-    for name in session.gateway.settings.accounts:
-        if account in ("", name):
-            for tag, value in account_values(session, name).items():
-                session.send_tick(encode(73, 1, request.req_id, name, model, tag, value, _currency(tag)))
-    session.send("accountUpdateMultiEnd", encode(74, 1, request.req_id), now_ns, reqId=request.req_id)
+    """Answer reqAccountUpdatesMulti: 73*, 74, then 73 for what changes."""
+    accounts = _accounts(session, request, now_ns)
+    if accounts and _fresh(session, request, now_ns):
+        ledger_only = str(request.values["ledger"]) not in ("", "0", "False")
+        feed = MultiFeed(session, request.req_id, accounts, ledger_only)
+        _begin(session, (request.name, request.req_id), feed, now_ns)
+        session.send("accountUpdateMultiEnd", encode(74, 1, request.req_id), now_ns, reqId=request.req_id)
 
 
 def account_summary(session: Session, request: Request, now_ns: int) -> None:
-    tags = [t for t in str(request.values["tags"]).split(",") if t]
-    for name in session.gateway.settings.accounts:
-        values = account_values(session, name)
-        for tag in tags:
-            if tag in values:
-                session.send_tick(encode(63, 1, request.req_id, name, tag, values[tag], _currency(tag)))
+    """Answer reqAccountSummary: 63*, 64, then every three minutes what has changed; at most two at a time."""
+    accounts = session.gateway.settings.accounts
+    group = str(request.values["group"])
+    if group not in ("", "All", *accounts):
+        session.error(request.req_id, 321, f"{INVALID}Unknown account group {group!r}: use All or an account", now_ns)
+        return
+    if not _fresh(session, request, now_ns):
+        return
+    if sum(name == SUMMARY for name, _ in session.streams) >= MAX_SUMMARIES:
+        session.error(request.req_id, 322, "Error processing request.-'b' : cause - Maximum number of account summary "
+                                           "requests exceeded", now_ns)
+        return
+    tags = [t.strip() for t in str(request.values["tags"]).split(",") if t.strip()]
+    chosen = (group,) if group in accounts else accounts
+    _begin(session, (request.name, request.req_id), SummaryFeed(session, request.req_id, chosen, tags), now_ns)
     session.send("accountSummaryEnd", encode(64, 1, request.req_id), now_ns, reqId=request.req_id)
 
 
 def pnl(session: Session, request: Request, now_ns: int) -> None:
-    """Answer reqPnL once; there is no stream of it."""
-    account = str(request.values["account"])
-    if account not in session.gateway.settings.accounts:
-        session.error(request.req_id, 321, f"Error validating request.-'b' : cause - Invalid account code {account!r}",
-                      now_ns)
+    """Answer reqPnL with 94, at once and then each second in which it changes."""
+    accounts = _accounts(session, request, now_ns)
+    if accounts and _fresh(session, request, now_ns):
+        _begin(session, (request.name, request.req_id), PnlFeed(session, request.req_id, accounts), now_ns)
+
+
+def pnl_single(session: Session, request: Request, now_ns: int) -> None:
+    """Answer reqPnLSingle with 95, at once and then each second in which it changes."""
+    text = str(request.values["conId"])
+    if not text.isdigit():
+        session.error(request.req_id, 321, f"{INVALID}Invalid conId {text[:20]!r}", now_ns)
         return
-    values = account_values(session, account)
-    daily = number(Decimal(values["UnrealizedPnL"]) + Decimal(values["RealizedPnL"]))
-    session.send("pnl", encode(94, request.req_id, daily or UNSET_DOUBLE, values["UnrealizedPnL"],
-                               values["RealizedPnL"]), now_ns, reqId=request.req_id)
+    accounts = _accounts(session, request, now_ns)
+    if accounts and _fresh(session, request, now_ns):
+        feed = PnlSingleFeed(session, request.req_id, accounts, int(text))
+        _begin(session, (request.name, request.req_id), feed, now_ns)
+
+
+def cancel(session: Session, request: Request, now_ns: int) -> None:
+    """End what the request of the same name and id has begun; nothing is said, known or not."""
+    _end(session, (f"req{request.name.removeprefix('cancel')}", request.req_id))
+
+
+def _accounts(session: Session, request: Request, now_ns: int) -> tuple[str, ...]:
+    """Return the accounts that a request names, all for none; () when it was refused."""
+    account, known = str(request.values["account"]), session.gateway.settings.accounts
+    if str(request.values["model"]):
+        text = f"{INVALID}Model portfolios are not simulated: leave modelCode empty"
+        session.error(request.req_id, 321, text, now_ns)
+        return ()
+    if account in ("", "All"):
+        return known
+    if account not in known:
+        session.error(request.req_id, 321, f"{INVALID}Invalid account code '{account}'.", now_ns)
+        return ()
+    return (account,)
+
+
+def _fresh(session: Session, request: Request, now_ns: int) -> bool:
+    if (request.name, request.req_id) not in session.streams:
+        return True
+    session.error(request.req_id, 322, "Error processing request.-'b' : cause - Duplicate ticker id", now_ns)
+    return False
+
+
+def _begin(session: Session, key: tuple[str, int], feed: Feed, now_ns: int) -> None:
+    """Send what there is to send now and go on when it is due."""
+    session.account_feeds[key] = feed
+    session.streams[key] = session.gateway.agenda.at(feed.tick(now_ns), feed.tick)
+
+
+def _end(session: Session, key: tuple[str, int]) -> None:
+    session.account_feeds.pop(key, None)
+    entry = session.streams.pop(key, None)
+    if entry is not None:
+        entry.cancel()
 
 
 HANDLERS = {
@@ -158,8 +177,14 @@ HANDLERS = {
     "reqPositions": positions,
     "cancelPositions": cancel_positions,
     "reqPositionsMulti": positions_multi,
+    "cancelPositionsMulti": cancel,
     "reqAccountUpdates": account_updates,
     "reqAccountUpdatesMulti": account_updates_multi,
+    "cancelAccountUpdatesMulti": cancel,
     "reqAccountSummary": account_summary,
+    "cancelAccountSummary": cancel,
     "reqPnL": pnl,
+    "cancelPnL": cancel,
+    "reqPnLSingle": pnl_single,
+    "cancelPnLSingle": cancel,
 }
