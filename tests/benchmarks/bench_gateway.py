@@ -236,10 +236,10 @@ def ticks_per_second(kind: str, count: int, clients: int = CLIENTS) -> float:
 
 # memory --------------------------------------------------------------------------------------------------------------
 
-def million(count: int, tell: Callable[[int, float, int], None]) -> None:
+def million(count: int, tell: Callable[[int, float, int], None], settings: GatewaySettings | None = None) -> None:
     """Send so many orders of every fate through one session, in memory; tell (orders, seconds, resident bytes)."""
     now = 1_760_000_000_000_000_000
-    gateway = Gateway(GatewaySettings(), now_ns=now)
+    gateway = Gateway(settings or GatewaySettings(), now_ns=now)
     contract = gateway.contracts.named("AAPL")
     assert contract is not None
     gateway.set_quote(contract, now, bid=Decimal("99.99"), ask=Decimal("100.01"))

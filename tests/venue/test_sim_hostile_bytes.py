@@ -18,12 +18,14 @@ from hypothesis import strategies as st
 from actors.venue.simulator.agenda import Agenda
 from actors.venue.simulator.in_process import InProcess
 from actors.venue.simulator.journal import select
+from actors.venue.simulator.orders import ExchangeRules
 from actors.venue.simulator.requests import DECODERS
 from actors.venue.simulator.rolls import Refusal
 from actors.venue.simulator.server import MAX_CONNECTIONS
 from actors.venue.simulator.session import MAX_HELLO_BYTES, MAX_WAITING_BYTES, Stage
 from actors.venue.simulator.settings import GatewaySettings
 from actors.venue.simulator.wire import MAX_FRAME_BYTES, MAX_TEXT, encode, frame
+from tests.benchmarks.bench_gateway import million
 from tests.benchmarks.machine import resident_bytes
 from tests.venue.client_requests import ROWS, captured
 from tests.venue.gateway_fixture import NS, START_NS, RawClient, client_of, gateway_server, memory_gateway, run, until
@@ -161,7 +163,7 @@ def test_a_message_that_cannot_be_read_is_320_and_an_unknown_one_is_noted_and_un
 
 
 @pytest.mark.parametrize(("quantity", "price", "code"), [
-    ("1e10", "99", "321"), ("100", "1e10", "321"), ("1e20", "99", "320"), ("100", "-1e20", "320"), ("1", "1e9", "")])
+    ("1e10", "99", "383"), ("100", "1e10", "109"), ("1e20", "99", "320"), ("100", "-1e20", "320"), ("1", "1e9", "")])
 def test_what_could_leave_the_range_of_our_sums_is_refused(quantity, price, code):
     victim = Victim()
     answers = victim.hear(encode(*place(3, quantity=quantity, lmt=price)))
@@ -364,6 +366,14 @@ def test_an_order_amended_three_thousand_times_and_spent_refusals_cost_nothing()
         exchange.refusals.append(Refusal(order_ref=f"no.{n}"))
         client.send(*place(10 + n, lmt="99", ref=f"no.{n}"))
     assert exchange.refusals == []
+
+
+def test_orders_of_every_fate_leave_no_more_than_the_cap_remembers():
+    rules = ExchangeRules(completed_cap=100)
+    blocks = []
+    million(3_000, lambda *mark: blocks.append(sys.getallocatedblocks()), GatewaySettings(rules=rules))
+    # The names of filled groups and the last ids are all that goes on growing, and they have caps of their own.
+    assert blocks[-1] - blocks[2] < 2_000
 
 
 # a real port ---------------------------------------------------------------------------------------------------------

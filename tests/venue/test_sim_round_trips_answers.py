@@ -1,7 +1,8 @@
 """Answers, round: what the gateway says is what the libraries' decoders hear, for every message that it can say.
 
-Law: a case drives a real session, never an encoder alone, and compares what a library's wrapper was told with what was
-put into the exchange. Whoever adds a message to the gateway adds a case here: the last tests see to it.
+Law: a case drives a real session and compares what a library's wrapper was told with what was put into the exchange; an
+encoder is called by itself only where the values are a model's, and are made up here. Whoever adds a message to the
+gateway adds a case here: the last tests see to it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import math
 import re
 from collections import Counter
+from datetime import date
 from decimal import Decimal as D
 from typing import Any
 
@@ -20,11 +22,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.venue.simulator import history_messages, responses
 from actors.venue.simulator.contracts import Contract
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.gateway import Gateway
+from actors.venue.simulator.history import Bar
+from actors.venue.simulator.history_bars import Piece
+from actors.venue.simulator.options import Greeks
 from actors.venue.simulator.orders import Order
+from actors.venue.simulator.record import QuoteTick
 from actors.venue.simulator.requests import DECODERS
+from actors.venue.simulator.wire import FrameBuffer, split
 from tests.venue.client_requests import ROWS, captured
 from tests.venue.gateway_fixture import NS, ROOT, START_NS, RawClient, memory_gateway
 from tests.venue.test_sim_session import place
@@ -69,6 +77,12 @@ class Talk:
 
     def send(self, *fields: object) -> list[tuple[Any, ...]]:
         return self._hear(self.raw.send(*fields))
+
+    def told(self, data: bytes) -> list[tuple[Any, ...]]:
+        """Hear frames that somebody has made."""
+        buffer = FrameBuffer()
+        buffer.feed(data)
+        return self._hear([split(payload) for payload in buffer.payloads()])
 
     def listen(self) -> list[tuple[Any, ...]]:
         return self._hear(self.raw.read())
@@ -380,6 +394,116 @@ def test_a_manual_order_that_is_bound_gets_a_negative_id_that_is_told(data, spok
     assert order.order_id < 0
     assert named(calls, "orderBound") == [(order.perm_id, 0, order.order_id)]
     return zero
+
+
+# the past -----------------------------------------------------------------------------------------------------------
+
+def pieces(data) -> list[Piece]:
+    whole = st.integers(1, 10**12)
+    return data.draw(st.lists(st.builds(Piece, whole, whole, whole, whole, st.integers(1, 10**6), st.integers(1, 99),
+                                        whole), max_size=5))
+
+
+def as_heard(bar) -> tuple[float, ...]:
+    return bar.open, bar.high, bar.low, bar.close
+
+
+def as_made(p: Piece) -> tuple[float, ...]:
+    return p.open / 1e6, p.high / 1e6, p.low / 1e6, p.close / 1e6
+
+
+@says(17, 90, 88, 106)
+def test_bars_and_their_calendar_come_back_in_order(data, spoken):
+    talk, req, start = Talk(spoken), data.draw(ids), START_NS // NS
+    made = [Bar(start + 60 * n, date(2025, 10, 9), piece) for n, piece in enumerate(pieces(data))]
+    calls = talk.told(history_messages.historical_data(req, start, start + 600, made, 60, 2, True))
+    heard = [bar for _, bar in named(calls, "historicalData")]
+    assert [as_heard(bar) for bar in heard] == [as_made(bar.piece) for bar in made]
+    assert [(bar.date, bar.volume, bar.barCount) for bar in heard] == [
+        (str(bar.start_s), bar.piece.volume, bar.piece.trades) for bar in made]
+    assert [req_id for req_id, *_ in named(calls, "historicalDataEnd")] == [req]
+    for bar in made[:1]:
+        ((heard_id, last),) = named(talk.told(history_messages.historical_update(req, bar, 60, 2, True)),
+                                    "historicalDataUpdate")
+        assert (heard_id, as_heard(last), last.volume) == (req, as_made(bar.piece), bar.piece.volume)
+    if not made:
+        talk.seen[90] += 1          # nothing to update
+    assert named(talk.told(history_messages.head_timestamp(req, start, 2)), "headTimestamp") == [(req, str(start))]
+    days = [(date(2025, 10, 6 + n), start + 86_400 * n, start + 86_400 * n + 23_400) for n in range(3)]
+    ((heard_id, _, _, zone, sessions),) = named(talk.told(history_messages.schedule(req, days)), "historicalSchedule")
+    assert (heard_id, zone, [s.refDate for s in sessions]) == (req, "US/Eastern", ["20251006", "20251007", "20251008"])
+    return talk
+
+
+@says(96, 97, 98)
+def test_ticks_of_the_past_come_back_in_order(data, spoken):
+    talk, req = Talk(spoken), data.draw(ids)
+    moments = st.integers(0, 10**6).map(lambda n: START_NS + n * NS)
+    trades = data.draw(st.lists(st.builds(Trade, prices, sizes, moments, st.just("ARCA"), st.just("T"), st.booleans()),
+                                max_size=4))
+    ((heard_id, ticks, done),) = named(talk.told(history_messages.last_ticks(req, trades)), "historicalTicksLast")
+    assert (heard_id, done) == (req, True)
+    assert [(t.time.timestamp(), t.price, t.size, t.exchange, t.specialConditions, t.tickAttribLast.unreported)
+            for t in ticks] == [(t.time_ns // NS, float(t.price), float(t.size), "ARCA", "T", not t.eligible)
+                                for t in trades]
+    quotes = data.draw(st.lists(st.builds(QuoteTick, moments, prices, prices, sizes, sizes), max_size=4))
+    ((_, ticks, _),) = named(talk.told(history_messages.bid_ask_ticks(req, quotes)), "historicalTicksBidAsk")
+    assert [(t.time.timestamp(), t.priceBid, t.priceAsk, t.sizeBid, t.sizeAsk) for t in ticks] == [
+        (q.time_ns // NS, float(q.bid), float(q.ask), float(q.bid_size), float(q.ask_size)) for q in quotes]
+    ((_, ticks, _),) = named(talk.told(history_messages.midpoint_ticks(req, quotes)), "historicalTicks")
+    assert [(t.time.timestamp(), t.price) for t in ticks] == [
+        (q.time_ns // NS, float((q.bid + q.ask) / 2)) for q in quotes]
+    return talk
+
+
+@says(75, 76, 79)
+def test_option_chains_and_symbols_come_back(data, spoken):
+    talk, req = Talk(spoken), data.draw(ids)
+    ours = aapl(talk.gateway)
+    calls = talk.ask("reqSecDefOptParams", reqId=req, symbol="AAPL", exchange="", secType="STK", conId=ours.con_id)
+    for heard, exchange, under, klass, multiplier, expiries, strikes in named(
+            calls, "securityDefinitionOptionParameter"):
+        assert (heard, int(under), klass, multiplier) == (req, ours.con_id, "AAPL", "100")
+        assert exchange
+        assert expiries == sorted(expiries)
+        assert min(strikes) < ours.reference_price < max(strikes)
+    assert named(calls, "securityDefinitionOptionParameterEnd") == [(req,)]
+    ((heard, found),) = named(talk.ask("reqMatchingSymbols", reqId=req, pattern="AAPL"), "symbolSamples")
+    assert heard == req
+    assert [(d.contract.conId, d.contract.primaryExchange) for d in found if d.contract.symbol == "AAPL"] == [
+        (ours.con_id, ours.primary_exchange)]
+    assert "OPT" in found[0].derivativeSecTypes
+    if talk.version >= 176:
+        assert found[0].contract.description == ours.long_name
+    return talk
+
+
+@says(21)
+def test_a_model_s_numbers_come_back(data, spoken):
+    talk, req, value = Talk(spoken), data.draw(ids), st.integers(-10**6, 10**6).map(lambda n: n / 1000)
+    greeks = data.draw(st.builds(Greeks, *[value] * 7))
+    price = data.draw(value)
+    ((*heads, volatility, delta, heard, dividend, gamma, vega, theta, under),) = named(
+        talk.told(responses.option_computation(req, 13, greeks, price)), "tickOptionComputation")
+    assert heads == [req, 13, 1]
+    assert (volatility, delta, heard, dividend, gamma, vega, theta, under) == (
+        greeks.volatility, greeks.delta, price, 0, greeks.gamma, greeks.vega, greeks.theta, greeks.under)
+    return talk
+
+
+@says(95)
+def test_the_profit_of_one_position_adds_up(data, spoken):
+    talk, req = Talk(spoken), data.draw(ids)
+    held = hold(data, talk.gateway)
+    con_id, (contract, quantity, cost) = next(iter(held.items()))
+    calls = talk.ask("reqPnLSingle", reqId=req, account=ACCOUNT, model="", conId=con_id)
+    talk.gateway.advance(START_NS + 2 * NS)
+    ((heard, position, _, unrealized, realized, value), *_) = named(calls + talk.listen(), "pnlSingle")
+    price = contract.reference_price
+    assert (heard, position, realized) == (req, float(quantity), 0)
+    assert math.isclose(unrealized, float((price - cost) * quantity), rel_tol=1e-9, abs_tol=0.02)
+    assert math.isclose(value, float(price * quantity), rel_tol=1e-9, abs_tol=0.02)
+    return talk
 
 
 # nothing is forgotten ------------------------------------------------------------------------------------------------

@@ -22,9 +22,7 @@ BY_NAME = dict(DECODERS.values())
 NOT_READ = {
     # These cannot change an answer of this gateway; the layout is read past them.
     "reqMktData": {"regulatory", "options"}, "reqTickByTickData": {"n", "ignoreSize"},
-    "reqContractDetails": {"includeExpired"},
-    "reqHistoricalData": {"end", "duration", "barSize", "what", "useRTH", "formatDate", "keepUpToDate", "options",
-                          "includeExpired"},
+    "reqHistoricalData": {"options"}, "reqHistoricalTicks": {"options"},
 }
 CONTRACT_FIELDS = {
     "conId": "con_id", "symbol": "symbol", "secType": "sec_type", "lastTradeDateOrContractMonth": "expiry",

@@ -30,8 +30,6 @@ ZONE_WARNING = ("Warning: You submitted request with date-time attributes withou
                 "use yyyymmdd-hh:mm:ss in UTC or use instrument time zone, like US/Eastern.")
 RTH_WARNING = ("Order Event Warning: Attribute 'Outside Regular Trading Hours' is ignored based on the order type and "
                "destination. PlaceOrder is now being processed.")
-MAX_QUANTITY = MAX_PRICE = 1_000_000_000
-"""Beyond these the accounts' sums could leave the 28 digits that are counted with."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -133,8 +131,6 @@ def shape(order: Order, exchange: Exchange) -> Problem | None:
         return Problem(201, f"Order rejected - reason:Unsupported order type {order.order_type!r}.", final=True)
     if order.tif not in TIFS:
         return Problem(321, f"Error validating request.-'b' : cause - Invalid time in force {order.tif!r}")
-    if order.total > MAX_QUANTITY:
-        return Problem(321, f"Error validating request.-'b' : cause - The size {order.total} is above {MAX_QUANTITY}")
     if order.total <= 0:
         return Problem(434, "The order size cannot be zero.")
     if order.total > LARGEST:
@@ -209,8 +205,6 @@ def _prices(order: Order, exchange: Exchange) -> Problem | None:
             return Problem(321, f"Error validating request.-'b' : cause - Missing or invalid {name}")
         if price <= 0 and order.contract.sec_type != "BAG":
             return Problem(201, f"Order rejected - reason:The {name} must be above zero.", final=True)
-        if price > MAX_PRICE:
-            return Problem(321, f"Error validating request.-'b' : cause - The {name} {price} is above {MAX_PRICE}")
         if not exchange.contracts.on_grid(order.contract, price):
             return Problem(110, "The price does not conform to the minimum price variation for this contract.")
     if order.order_type in ("TRAIL", "TRAIL LIMIT") and (order.aux or None) is None and not order.trail_percent:
