@@ -228,17 +228,18 @@ def test_a_gateway_that_was_ended_comes_back_with_what_its_client_was_told(tmp_p
 
 # any story -----------------------------------------------------------------------------------------------------------
 
-cents = st.integers(9800, 10200).map(lambda n: D(n) / 100)
-STEPS = st.one_of(
-    st.fixed_dictionaries({
-        "do": st.just("place"), "client": st.integers(1, 2), "action": st.sampled_from(["BUY", "SELL"]),
-        "quantity": st.integers(1, 50), "kind": st.sampled_from(["MKT", "LMT", "LMT", "STP", "STP LMT", "TRAIL"]),
-        "lmt": cents, "aux": cents, "tif": st.sampled_from(["DAY", "GTC", "IOC"]), "transmit": st.booleans(),
-        "group": st.sampled_from(["", "", "g1", "g2"]), "oca_type": st.integers(1, 3),
-        "method": st.sampled_from([0, 0, 1, 8]), "parent": st.sampled_from([0, 0, 1, 2]), "manual": st.booleans()}),
-    st.fixed_dictionaries({"do": st.just("trade"), "last": cents, "size": st.integers(1, 60)}),
-    st.fixed_dictionaries({"do": st.sampled_from(["cancel", "amend", "fill", "reject", "system", "bind"]),
-                           "n": st.integers(0, 9), "price": cents, "quantity": st.integers(1, 60)}))
+cents = st.integers(9700, 10300).map(lambda n: D(n) / 100)
+placing = st.fixed_dictionaries({
+    "do": st.just("place"), "client": st.integers(1, 2), "buys": st.booleans(), "quantity": st.integers(1, 50),
+    "kind": st.sampled_from(["LMT", "LMT", "STP", "STP LMT", "TRAIL", "TRAIL", "MKT"]),
+    "away": st.integers(-50, 500).map(lambda n: D(n) / 100), "tif": st.sampled_from(["DAY", "GTC", "GTC", "IOC"]),
+    "transmit": st.sampled_from([True, True, True, False]), "group": st.sampled_from(["", "g1", "g1", "g2"]),
+    "oca_type": st.integers(1, 3), "method": st.sampled_from([0, 0, 1]), "parent": st.sampled_from([0, 0, 0, 1, 2, 3]),
+    "manual": st.sampled_from([False, False, False, True])})
+trading = st.fixed_dictionaries({"do": st.just("trade"), "last": cents, "size": st.integers(1, 60)})
+acting = st.fixed_dictionaries({"do": st.sampled_from(["cancel", "amend", "fill", "fill", "reject", "system", "bind"]),
+                                "n": st.integers(0, 9), "price": cents, "quantity": st.integers(1, 60)})
+STEPS = st.lists(st.one_of(placing, placing, trading, trading, acting), min_size=8, max_size=24)
 RULES = st.fixed_dictionaries({}, optional={
     "cancel_delay_ms": st.just(250), "oca_delay_ms": st.just(150), "accept_delay_ms": st.just(150),
     "liquidity": st.just("displayed"), "oca_block": st.just(True), "child_activation": st.just("partial"),
@@ -255,10 +256,11 @@ def play(gateway: Gateway, step: dict, n: int) -> None:
         q.bid_size = q.ask_size = D(step["size"])
         gateway.deliver(exchange.market(contract.con_id, now), now)
     elif step["do"] == "place":
+        away = step["away"] if step["buys"] else -step["away"]
         order = Order(
-            client_id=step["client"], order_id=n + 1, contract=contract, action=step["action"],
-            total=D(step["quantity"]), order_type=step["kind"], account=DEFAULT_ACCOUNT, lmt=step["lmt"],
-            aux=D(2) if step["kind"] == "TRAIL" else step["aux"], tif=step["tif"], oca_group=step["group"],
+            client_id=step["client"], order_id=n + 1, contract=contract, action="BUY" if step["buys"] else "SELL",
+            total=D(step["quantity"]), order_type=step["kind"], account=DEFAULT_ACCOUNT, lmt=100 - away,
+            aux=abs(away) + 1 if step["kind"] == "TRAIL" else 100 + away, tif=step["tif"], oca_group=step["group"],
             oca_type=step["oca_type"], trigger_method=step["method"], transmit=step["transmit"],
             parent_id=step["parent"], order_ref=f"r{n}")
         if step["manual"] and not step["parent"]:
@@ -287,8 +289,8 @@ def act(gateway: Gateway, step: dict, now: int) -> None:
         gateway.deliver(reports, now)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(STEPS, max_size=25), st.integers(0, 25), RULES)
+@settings(max_examples=100, deadline=None)
+@given(STEPS, st.integers(2, 24), RULES)
 def test_a_restart_anywhere_changes_no_answer_and_nothing_that_comes_after(steps, cut, rules):
     cut = min(cut, len(steps))
     with tempfile.TemporaryDirectory() as folder:
