@@ -142,6 +142,9 @@ def test_a_closed_group_stays_closed_and_a_bracket_still_waits_for_its_parent(tm
     assert again.known(1, 5).done_text.endswith("OCA group is already filled")
     parent, child = again.known(1, 3), again.known(1, 4)
     assert child.why_held == "child"
+    again.quote_of(contract.con_id).bid = D(111)
+    assert again.market(contract.con_id, START_NS) == [], "a child does not trade before its parent"
+    again.quote_of(contract.con_id).bid = D(99)
     again.fill(parent, D(100), D(90), START_NS)
     assert (child.status, child.why_held) == ("Submitted", "")
 
@@ -153,6 +156,34 @@ def test_nothing_is_said_before_it_is_stored(tmp_path):
     perm_id = told(said, "3")[0][6]
     again = gateway_on(killed(path, tmp_path / "killed.db"))
     assert [str(o.perm_id) for o in again.exchange.open_orders()] == [perm_id]
+
+
+def test_what_was_due_is_still_due_and_a_trail_stays_where_it_had_come(tmp_path):
+    path, rules = tmp_path / "state.db", ExchangeRules(cancel_delay_ms=500, oca_delay_ms=700)
+    gateway = gateway_on(path, rules=rules)
+    exchange, contract = gateway.exchange, gateway.contracts.named("AAPL")
+
+    def order(order_id: int, **more) -> Order:
+        fields = {"action": "SELL", "total": D(100), "order_type": "LMT", "lmt": D(110), "tif": "GTC", **more}
+        return Order(client_id=1, order_id=order_id, contract=contract, account=DEFAULT_ACCOUNT, **fields)
+
+    for each in (order(1), order(2, tif="GTD", good_till_date="20251009-09:00:00"), order(3, oca_group="g"),
+                 order(4, oca_group="g", lmt=D(111)), order(5, order_type="TRAIL", aux=D(1))):
+        exchange.place(each, START_NS)
+    exchange.cancel(1, 1, START_NS)
+    exchange.fill(exchange.known(1, 3), D(100), D(110), START_NS)
+    exchange.quote_of(contract.con_id).last = D(105)
+    assert exchange.market(contract.con_id, START_NS) == [], "the trail moves and nothing is said of it"
+    gateway.save()
+    again = gateway_on(killed(path, tmp_path / "killed.db"), rules=rules).exchange
+    assert again.known(1, 5).trail_stop == 104
+    ends = []
+    for order_id in (1, 4, 2):
+        assert again.known(1, order_id).alive
+        due = again.next_expiry_ns()
+        again.expire(due)
+        ends.append((again.known(1, order_id).done_text, (due - START_NS) / NS))
+    assert ends == [("Cancelled by Trader", 0.5), ("Cancelled by OCA", 0.7), ("Expired", 400)]
 
 
 def test_completed_orders_and_executions_are_bounded_in_the_file(tmp_path):
