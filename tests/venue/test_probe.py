@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import date
-from decimal import Decimal as D
 
 import pytest
 
 import run as command_line
 from actors.venue.ib import IbVenue
-from actors.venue.probe import CLIENT_ID, QUESTIONS, Findings, Probe, ProbeError, option_names
-from actors.venue.simulator.contracts import Contract
-from actors.venue.simulator.gateway import Gateway
+from actors.venue.probe import CLIENT_ID, QUESTIONS, Findings, Probe, ProbeError
 from actors.venue.simulator.orders import ExchangeRules
 from tests.venue.driver import DEADLINE_S, GatewayThread
 
@@ -23,17 +19,8 @@ EASIER = {"oca_amend": True, "oca_late_join": True, "oca_cancel_cascade": False,
 HARDER = {name: not value for name, value in EASIER.items()}
 
 
-def add_options(gateway: Gateway, now_ns: int) -> None:
-    spy = gateway.contracts.named("SPY")
-    for n, name in enumerate(option_names("SPY", spy.reference_price, date.today())):
-        gateway.contracts.add(Contract(
-            con_id=70_000 + n, symbol="SPY", sec_type="OPT", expiry=f"20{name[6:12]}", strike=D(name[13:]) / 1000,
-            right="C", multiplier="100", local_symbol=name, trading_class="SPY"))
-
-
 def ask(rules: dict[str, bool], trade: bool = True, **settings) -> tuple[Findings, GatewayThread]:
     with GatewayThread(rules=ExchangeRules(**rules), **settings) as served:
-        served.do(add_options)
         venue = IbVenue("ib_insync")
         try:
             found = Probe(venue, "SPY", trade=trade).run("127.0.0.1", served.port)
@@ -99,6 +86,6 @@ def test_the_command_stores_what_was_answered_with_where_and_when(tmp_path, caps
     assert (stored["account"], stored["server_version"], stored["left"]) == ("DU1000001", 176, [])
     assert {a["name"] for a in stored["answers"]} == {question.name for question in QUESTIONS}
     answers = {a["name"]: a["answer"] for a in stored["answers"]}
-    assert answers["filled_group"] == answers["option_sides"] == "not asked", "there is no option here"
+    assert answers["filled_group"] == "not asked"
     assert answers["late_join"] == "easier", "the simulator's default"
     assert not list(tmp_path.glob("*.json")), "a refused probe stores nothing"
