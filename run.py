@@ -165,9 +165,19 @@ def rebuild(state: State = "state", db: Text = None, config: Text = None, as_jso
 @app.command()
 def doctor(
     gateway: Text = None, db: Text = None, http: Text = None, config: Text = None, state: Text = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Ask a paper gateway the open questions instead.")] = False,
+    symbol: Annotated[str, typer.Option(help="The probe's stock.")] = "SPY",
+    price: Annotated[str | None, typer.Option(help="Its price, where the gateway gives no quotes.")] = None,
+    trade: Annotated[bool, typer.Option("--trade", help="Let the probe buy one share and sell it again.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Check this machine, the settings and the gateway; each line says PASS or FAIL and what to do."""
+    if probe:
+        from actors.cli.options import settings_from
+        from actors.cli.probe import ask
+
+        settings = settings_from(config, gateway=gateway, db=db, http=http, state=state)
+        raise typer.Exit(ask(settings, as_json, symbol=symbol, price=price, trade=trade))
     from actors.cli.doctor import examine
 
     raise typer.Exit(examine(config, as_json, gateway=gateway, db=db, http=http, state=state))

@@ -22,6 +22,7 @@ def gateway(
     symbol: Annotated[str | None, typer.Option(help="Of the replay, if its file's name does not tell.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the market's moves.  [default: 1]")] = None,
     position: Annotated[list[str] | None, typer.Option(help="Held at the start: SYMBOL=QUANTITY@COST.")] = None,
+    state: Annotated[str | None, typer.Option(metavar="FILE", help="Keep orders, fills and ids over restarts.")] = None,
     account: Annotated[list[str] | None, typer.Option(help="Name of an account; several may be given.")] = None,
     cash: Annotated[str | None, typer.Option(help="Of each account at the start, USD.")] = None,
     server_version: Annotated[int | None, typer.Option(help="Highest to agree on, 157 to 178. [default: 176]")] = None,
@@ -42,6 +43,6 @@ def gateway(
     given = {"port": port, "journal": journal, "scenario": scenario,
              "replay": replay, "speed": "lockstep" if lockstep else speed, "seed": seed, "symbol": symbol,
              "start": start, "to": to, "positions": tuple(position or ()), "accounts": tuple(account or ()),
-             "cash": cash, "server_version": server_version, "fault_seed": fault_seed, "fault_rate": fault_rate,
-             "control": control, "control_token_file": control_token_file}  # fmt: skip
+             "cash": cash, "state": state, "server_version": server_version, "fault_seed": fault_seed,
+             "fault_rate": fault_rate, "control": control, "control_token_file": control_token_file}  # fmt: skip
     serve(as_json, file=settings, rules=rule or (), faults=fault or (), **given)

@@ -6,9 +6,10 @@ from decimal import Decimal as D
 
 import pytest
 
+from actors.venue.simulator.contracts import Contract
 from actors.venue.simulator.orders import Order
 from actors.venue.simulator.reports import ErrorReport, OpenReport
-from tests.venue.gateway_fixture import Venue, words
+from tests.venue.gateway_fixture import NS, Venue, words
 
 pytestmark = pytest.mark.unit
 
@@ -177,3 +178,92 @@ def test_an_order_that_expires_leaves_its_siblings():
     stop = venue.place("SELL", 100, "STP", aux=95, oca_group="g", tif="GTC")
     venue.exchange.expire(venue.exchange.next_expiry_ns())
     assert (gtd.status, stop.status) == ("Cancelled", "PreSubmitted")
+
+
+# what is open, and what takes its time -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("may_join", "code"), [(True, None), (False, "4 10326")])
+def test_a_late_order_joins_a_live_group_or_is_refused(may_join, code):
+    venue = Venue(oca_late_join=may_join)
+    target, stop = pair(venue)
+    venue.now += 2 * NS
+    late = venue.place("SELL", lmt=111, oca_group="g1", oca_type=2)
+    assert words(venue.heard)[-1] == (code or "3 Submitted")
+    venue.fill(target, 100, 110)
+    assert stop.status == "Cancelled"
+    assert late.status == ("Cancelled" if may_join else "PendingSubmit")
+    assert bool(late.perm_id) == may_join
+
+
+@pytest.mark.parametrize("oca_type", [1, 2, 3])
+def test_a_group_that_reacts_late_lets_both_members_fill(oca_type):
+    venue = Venue(oca_delay_ms=300)
+    target, stop = pair(venue, oca_type)
+    venue.trade(110, bid=110)
+    assert (target.status, stop.status) == ("Filled", "PreSubmitted")
+    venue.trade(95)
+    assert (stop.status, venue.position()) == ("Filled", -200)
+    assert venue.hear(venue.exchange.expire(venue.now + 10**9)) == []
+
+
+def test_a_late_cascade_comes_when_it_is_due():
+    venue = Venue(oca_delay_ms=300)
+    target, stop = pair(venue)
+    venue.fill(target, 40, 110)
+    assert stop.total == 100
+    due = venue.exchange.next_expiry_ns()
+    assert due == venue.now + 300_000_000
+    assert words(venue.exchange.expire(due)) == ["5 PreSubmitted", "3 PreSubmitted"]
+    assert stop.total == 60
+    venue.fill(target, 60, 110)
+    assert words(venue.exchange.expire(due + 10**9)) == ["3 Cancelled", "4 202"]
+
+
+@pytest.mark.parametrize(("oca_type", "filled"), [(1, 0), (2, 0), (3, 100)])
+def test_with_block_only_one_member_is_exposed_at_a_time(oca_type, filled):
+    venue = Venue(oca_block=True, oca_delay_ms=300)
+    target, stop = pair(venue, oca_type)
+    venue.trade(110, bid=110)
+    venue.trade(95)
+    assert (target.filled, stop.filled) == (100, filled)
+    racing = Venue(oca_block=True)
+    target, stop = pair(racing, oca_type)
+    racing.exchange.fill_all([(target, D(100), D(110)), (stop, D(100), D(95))], racing.now)
+    assert (target.filled, stop.filled) == (100, filled)
+
+
+# both sides of an option ---------------------------------------------------------------------------------------------
+
+def option_venue(**rules) -> Venue:
+    venue = Venue(**rules)
+    venue.contract = Contract(con_id=9001, symbol="AAPL", sec_type="OPT", expiry="20251219", strike=D(100), right="C",
+                              multiplier="100")
+    venue.exchange.contracts.add(venue.contract)
+    venue.trade(5)
+    return venue
+
+
+@pytest.mark.parametrize(("allowed", "status"), [(False, "Inactive"), (True, "Submitted")])
+def test_orders_on_both_sides_of_one_option(allowed, status):
+    venue = option_venue(option_both_sides=allowed)
+    buy = venue.place("BUY", 1, lmt=4)
+    sell = venue.place("SELL", 1, lmt=9)
+    assert sell.status == status
+    assert venue.place("SELL", 1, lmt=9, account="DU2").status == "Submitted", "another account is another matter"
+    assert venue.place("BUY", 1, lmt=3).status == "Submitted"
+    venue.cancel(buy)
+
+
+def test_the_children_of_an_option_bracket_wait_and_do_not_oppose_their_parent():
+    venue = option_venue()
+    parent = venue.place("BUY", 1, lmt=4, transmit=False)
+    child = venue.place("SELL", 1, lmt=9, parent_id=parent.order_id)
+    assert (parent.status, child.status) == ("Submitted", "PreSubmitted")
+    venue.fill(parent, 1, 4)
+    assert child.status == "Submitted"
+
+
+def test_a_stock_may_be_bought_and_sold_at_once():
+    venue = Venue()
+    venue.trade(100)
+    assert [venue.place("BUY", lmt=99).status, venue.place("SELL", lmt=110).status] == ["Submitted"] * 2

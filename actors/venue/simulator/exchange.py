@@ -122,9 +122,9 @@ class Exchange(Endings):
         while (due := self.timetable.take(now_ns)) is not None:
             kind, key, reaction = due
             if kind == "react":
-                assert reaction is not None
-                order = self.orders.get(key) or self.done[key]
-                self._group_reacts(order, reaction.quantity, reaction.leaves_before, now_ns)
+                filled = self.orders.get(key) or self.done.get(key)
+                if reaction is not None and filled is not None:
+                    self._group_reacts(filled, reaction.quantity, reaction.leaves_before, now_ns)
                 continue
             order = self.orders[key]
             if kind == "expire":
@@ -431,6 +431,7 @@ class Exchange(Endings):
     # inside: groups --------------------------------------------------------------------------------------------
 
     def _group_reacts(self, order: Order, quantity: Decimal, before: Decimal, now_ns: int) -> None:
+        self._note(order)             # its group may close, long after the order itself did
         for sibling, new_total in self.groups.after_fill(order, quantity, before, self.rules):
             if sibling.key not in self.orders:
                 continue
@@ -449,7 +450,8 @@ class Exchange(Endings):
         reactions = self.timetable.reactions
         if not reactions:
             return False
-        return self._one_at_a_time(order, [self.orders.get(r.key) or self.done[r.key] for r in reactions.values()])
+        traded = (self.orders.get(r.key) or self.done.get(r.key) for r in reactions.values())
+        return self._one_at_a_time(order, [o for o in traded if o is not None])
 
     # inside: endings -------------------------------------------------------------------------------------------
 

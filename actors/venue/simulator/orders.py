@@ -285,7 +285,8 @@ class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     oca_refuse_filled_group: bool = True
     """A new order for a group that already filled is refused with 201."""
     oca_late_join: bool = True
-    """A new order may join a group whose members already work; False: it is refused with 10326."""
+    """A new order may join a group whose members already work; False: a second after its first member was placed a
+    group takes nobody any more (10326)."""
     oca_reduce: Literal["quantity", "proportional"] = "quantity"
     """`quantity`: siblings shrink by the shares filled; `proportional`: by the filled share of the member's leaves."""
     oca_delay_ms: Milliseconds = 0

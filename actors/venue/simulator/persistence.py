@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 SCHEMA = ("CREATE TABLE IF NOT EXISTS fact (kind TEXT NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL, "
           "body BLOB NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID")
+INDEX = "CREATE INDEX IF NOT EXISTS fact_number ON fact (kind, number)"
 PUT = ("INSERT INTO fact (kind, key, number, body) VALUES (?, ?, ?, ?) "
        "ON CONFLICT (kind, key) DO UPDATE SET number = excluded.number, body = excluded.body")
 
@@ -87,6 +88,7 @@ def _open(path: str) -> sqlite3.Connection:
             db.execute(f"PRAGMA {pragma}").fetchall()
         db.execute("BEGIN IMMEDIATE")
         db.execute(SCHEMA)
+        db.execute(INDEX)
         db.execute("COMMIT")
     except sqlite3.Error as problem:
         if db is not None:
@@ -250,5 +252,6 @@ class Store:
         self._db.execute(PUT, ("position", f"{key[0]}:{key[1]}", number, self._encode(position)))
 
     def _forget_old(self, kind: str, newest: int) -> None:
-        cap = self._exchange.rules.completed_cap
-        self._db.execute("DELETE FROM fact WHERE kind = ? AND number <= ?", (kind, newest - cap))
+        over = newest - self._exchange.rules.completed_cap
+        if over > 0:
+            self._db.execute("DELETE FROM fact WHERE kind = ? AND number <= ?", (kind, over))

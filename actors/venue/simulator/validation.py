@@ -57,16 +57,20 @@ def new_order(order: Order, exchange: Exchange, now_ns: int) -> Problem | None:
             return Problem(10006, "Missing parent order")
         if not parent.alive and parent.status != "Filled":
             return Problem(201, "Order rejected - reason:Parent order is being cancelled.", final=True)
-    checks = (_group, _both_sides, _too_many, _too_dear, _refusal)
+    problem = _group(order, exchange, now_ns)
+    if problem is not None:
+        return problem
+    checks = (_both_sides, _too_many, _too_dear, _refusal)
     return next((problem for check in checks if (problem := check(order, exchange)) is not None), None)
 
 
-def _group(order: Order, exchange: Exchange) -> Problem | None:
+def _group(order: Order, exchange: Exchange, now_ns: int) -> Problem | None:
+    rules = exchange.rules
     if not order.oca_group:
         return None
-    if exchange.rules.oca_refuse_filled_group and exchange.groups.is_filled(order):
+    if rules.oca_refuse_filled_group and exchange.groups.is_filled(order):
         return Problem(201, "Order rejected - reason:OCA group is already filled", final=True)
-    if not exchange.rules.oca_late_join and any(m.perm_id and m.transmit for m in exchange.groups.members(order)):
+    if not rules.oca_late_join and any(m.perm_id and now_ns - m.placed_ns > NS for m in exchange.groups.members(order)):
         return Problem(10326, "OCA group revision is not allowed")
     return None
 
