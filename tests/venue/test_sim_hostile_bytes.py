@@ -252,7 +252,7 @@ def hostile_frames(seed: int = 1) -> list[bytes]:
     """Return a few hundred frames of every kind of wrong; each is small, as a flood's would be."""
     chance, made = random.Random(seed), []
     for name in NAMES:
-        if name in ("placeOrder", "startApi"):
+        if name in ("placeOrder", "startApi") or "Historical" in name:     # a good one of these costs too much
             continue
         fields = template(name)
         for _ in range(8):

@@ -6,6 +6,7 @@ pushed after each fill and from time to time (feeds below), and ends with its ca
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from actors.venue.simulator import account_values, responses
@@ -123,7 +124,7 @@ def pnl(session: Session, request: Request, now_ns: int) -> None:
 def pnl_single(session: Session, request: Request, now_ns: int) -> None:
     """Answer reqPnLSingle with 95, at once and then each second in which it changes."""
     text = str(request.values["conId"])
-    if not text.isdigit():
+    if not re.fullmatch("[0-9]{1,10}", text):
         session.error(request.req_id, 321, f"{INVALID}Invalid conId {text[:20]!r}", now_ns)
         return
     accounts = _accounts(session, request, now_ns)

@@ -148,6 +148,8 @@ def _time(text: str, field: str) -> int | None:
     found = parse_ib_time_ns(text)
     if found is None:
         raise Refused(321, f"{INVALID}Invalid {field} {text[:40]!r}: yyyymmdd hh:mm:ss TZ, or yyyymmdd-hh:mm:ss (UTC).")
+    if found < 0:
+        raise Refused(162, f"{SERVICE}HMDS query returned no data: nothing is kept from before 1970")
     return found // NS
 
 

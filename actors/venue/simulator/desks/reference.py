@@ -5,6 +5,7 @@ Law: nothing here changes anything.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from actors.venue.simulator import chains, responses
@@ -56,7 +57,7 @@ def contract_details(session: Session, request: Request, now_ns: int) -> None:
 def option_parameters(session: Session, request: Request, now_ns: int) -> None:
     """Answer one 75 for each exchange that lists options on a stock, then 76; none for what has no options."""
     contracts, values = session.gateway.contracts, request.values
-    under = contracts.get(int(con_id)) if (con_id := str(values["conId"])).isdigit() else None
+    under = contracts.get(int(con_id)) if re.fullmatch("[0-9]{1,10}", con_id := str(values["conId"])) else None
     if under is None or under.symbol != values["symbol"] or under.sec_type != values["secType"]:
         session.error(request.req_id, 321, "Error validating request.-'bK' : cause - symbol, type and conId of the "
                                            "underlying must be those of one contract", now_ns)
