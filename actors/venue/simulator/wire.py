@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 API_PREFIX = b"API\0"
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_TEXT = 4096           # characters of one field: what a client may make us keep is bounded
-MAX_MAGNITUDE = 15        # powers of ten of one number
+MAX_MAGNITUDE = 30        # powers of ten of one number
 MIN_SERVER_VERSION = 157
 DEFAULT_SERVER_VERSION = 176
 UNSPOKEN_VERSIONS = range(158, 164)
@@ -214,7 +214,7 @@ class Fields:
         if raw in _UNSET:
             return None
         value = self._decimal(name, raw)
-        if not value.is_finite() or value.adjusted() > MAX_MAGNITUDE or value.adjusted() < -30:
+        if not value.is_finite() or abs(value.adjusted()) > MAX_MAGNITUDE:
             if abs(value.adjusted()) > 300:
                 return None
             raise WireError(f"{self.message}: {name} {raw[:40]!r} is out of range")
