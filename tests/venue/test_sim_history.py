@@ -317,6 +317,13 @@ def test_a_bar_goes_on_until_the_next_begins_and_a_cancel_ends_it(library):
     assert client.gateway.agenda.next_ns() is None
 
 
+def test_options_of_a_chart_are_refused_by_name():
+    client = LibraryClient(ib_insync, memory_gateway())
+    stock, option = ib_insync.Stock("AAPL", "SMART", "USD"), [ib_insync.TagValue("XYZ", "1")]
+    calls = client.ask("reqHistoricalData", 5, stock, "", "1 D", "1 min", "TRADES", True, 1, False, option)
+    assert codes(calls) == [321]
+
+
 def test_bars_that_go_on_end_with_the_connection():
     client = LibraryClient(ib_insync, memory_gateway())
     ask(client, ib_insync.Stock("AAPL", "SMART", "USD"), keep=True)

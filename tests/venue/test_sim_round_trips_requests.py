@@ -22,7 +22,6 @@ BY_NAME = dict(DECODERS.values())
 NOT_READ = {
     # These cannot change an answer of this gateway; the layout is read past them.
     "reqMktData": {"regulatory", "options"}, "reqTickByTickData": {"n", "ignoreSize"},
-    "reqHistoricalData": {"options"}, "reqHistoricalTicks": {"options"},
 }
 CONTRACT_FIELDS = {
     "conId": "con_id", "symbol": "symbol", "secType": "sec_type", "lastTradeDateOrContractMonth": "expiry",

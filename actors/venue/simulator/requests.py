@@ -81,7 +81,7 @@ def _historical(f: Fields, version: int) -> Request:
         "formatDate": f.integer("formatDate", 1)}
     if contract.sec_type == "BAG":
         f.skip("comboLegs", 4 * f.count("comboLegs"))
-    values["keepUpToDate"] = f.flag("keepUpToDate")
+    values["keepUpToDate"], values["options"] = f.flag("keepUpToDate"), f.text("chartOptions")
     return Request(name="reqHistoricalData", req_id=req_id, contract=contract, values=values)
 
 
@@ -98,7 +98,7 @@ def _historical_ticks(f: Fields, version: int) -> Request:
     values: dict[str, object] = {
         "expired": f.flag("includeExpired"), "start": f.text("startDateTime"), "end": f.text("endDateTime"),
         "n": f.integer("numberOfTicks"), "what": f.text("whatToShow"), "useRth": f.flag("useRth"),
-        "ignoreSize": f.flag("ignoreSize")}
+        "ignoreSize": f.flag("ignoreSize"), "options": f.text("miscOptions")}
     return Request(name="reqHistoricalTicks", req_id=req_id, contract=contract, values=values)
 
 

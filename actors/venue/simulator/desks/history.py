@@ -110,6 +110,9 @@ def _contract(session: Session, request: Request) -> Contract:
     query = request.contract or ContractQuery()
     if query.sec_type == "BAG":
         raise Refused(321, f"{INVALID}Historical data of combinations is not simulated.")
+    if request.values.get("options"):
+        text = str(request.values["options"])[:40]
+        raise Refused(321, f"{INVALID}Options {text!r} are not simulated: leave them empty.")
     found = session.gateway.contracts.find(query, bool(request.values.get("expired")))
     if len(found) != 1:
         raise Refused(200, answers.no_contract(len(found)))
