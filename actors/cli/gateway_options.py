@@ -15,11 +15,16 @@ def gateway(
     journal: Annotated[str | None, typer.Option(metavar="FILE", help="Keep all that happens, a line each.")] = None,
     scenario: Annotated[str | None, typer.Option(metavar="NAME|FILE", help="Play a market told as a story.")] = None,
     replay: Annotated[str | None, typer.Option(metavar="FILE", help="Play recorded trades (CSV or zip).")] = None,
-    speed: Annotated[str | None, typer.Option(help="A factor, `max` or `lockstep`.  [default: 1]")] = None,
+    speed: Annotated[str | None, typer.Option(help="Of the exchange's clock, such as 60; a replay also takes `max` and "
+                                                   "`lockstep`.  [default: 1]")] = None,
     lockstep: Annotated[bool, typer.Option("--lockstep", help="The same as --speed lockstep.")] = False,
-    start: Annotated[str | None, typer.Option(metavar="TIME", help="Begin at this New York time.")] = None,
+    start: Annotated[str | None, typer.Option(metavar="TIME", help="New York's, such as 2013-10-07T09:30.")] = None,
     to: Annotated[str | None, typer.Option(metavar="TIME", help="End a replay at this New York time.")] = None,
     symbol: Annotated[str | None, typer.Option(help="Of the replay, if its file's name does not tell.")] = None,
+    market: Annotated[str | None, typer.Option(metavar="walk|model", help="What moves prices. [default: walk]")] = None,
+    hours: Annotated[bool, typer.Option("--hours", help="Keep the sessions of US stocks; else open always.")] = False,
+    conflate_ms: Annotated[int | None, typer.Option(help="One update of market data in so many ms (IB: 250).")] = None,
+    data: Annotated[str | None, typer.Option(metavar="live|delayed|none", help="What data may be seen.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the market's moves.  [default: 1]")] = None,
     position: Annotated[list[str] | None, typer.Option(help="Held at the start: SYMBOL=QUANTITY@COST.")] = None,
     state: Annotated[str | None, typer.Option(metavar="FILE", help="Keep orders, fills and ids over restarts.")] = None,
@@ -44,5 +49,7 @@ def gateway(
              "replay": replay, "speed": "lockstep" if lockstep else speed, "seed": seed, "symbol": symbol,
              "start": start, "to": to, "positions": tuple(position or ()), "accounts": tuple(account or ()),
              "cash": cash, "state": state, "server_version": server_version, "fault_seed": fault_seed,
-             "fault_rate": fault_rate, "control": control, "control_token_file": control_token_file}  # fmt: skip
+             "fault_rate": fault_rate, "control": control, "control_token_file": control_token_file, "market": market,
+             "conflate_ms": conflate_ms, "data_permission": data,
+             "always_open": False if hours else None}  # fmt: skip
     serve(as_json, file=settings, rules=rule or (), faults=fault or (), **given)

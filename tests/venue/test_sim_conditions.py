@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from actors.venue.simulator.feeds import Trade
-from actors.venue.simulator.holds import in_hours, next_opening_ns
+from actors.venue.simulator.hours import Hours, Phase
 from actors.venue.simulator.instructions import (
     Condition,
     ExecutionCondition,
@@ -277,8 +277,8 @@ def test_a_time_that_is_over_holds_nothing():
 
 
 def test_in_regular_hours_only_where_the_rules_say_so():
-    early, open_ns = START_NS, next_opening_ns(START_NS)
-    assert (in_hours(early), in_hours(open_ns), open_ns) == (False, True, START_NS + (4 * 60 + 36) * MINUTE + 40 * NS)
+    open_ns = Hours().next_open_ns(START_NS, extended=False)
+    assert open_ns == START_NS + (4 * 60 + 36) * MINUTE + 40 * NS
     venue, order = conditional(price(160), rules={"conditions_in_hours": True})
     assert order.status == "PreSubmitted"
     assert venue.exchange.next_expiry_ns() == open_ns
@@ -292,9 +292,9 @@ def test_in_regular_hours_only_where_the_rules_say_so():
 def test_the_opening_after_a_friday_is_monday_s():
     friday_evening = 1_760_133_600_000_000_000            # 2025-10-10 18:00 New York
     monday = friday_evening + (2 * 24 * 60 + 15 * 60 + 30) * MINUTE
-    assert next_opening_ns(friday_evening) == monday
-    assert in_hours(monday)
-    assert not in_hours(friday_evening + 18 * 60 * MINUTE)
+    assert Hours().next_open_ns(friday_evening, extended=False) == monday
+    assert Hours().phase(monday) is Phase.REGULAR
+    assert Hours().phase(friday_evening + 18 * 60 * MINUTE) is Phase.CLOSED
 
 
 @pytest.mark.parametrize(("condition", "said"), [

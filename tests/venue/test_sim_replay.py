@@ -59,7 +59,7 @@ def test_midnight_is_new_york_s_and_day_and_symbol_come_from_the_name(tmp_path):
 @pytest.mark.parametrize(("lines", "more", "said"), [
     (["36000000,abc,1,P,1,0"], {}, ":1: expected ms,price"),
     (SIX, {"start": "11:00:00"}, "no trade between"),
-    (SIX, {"start": "25:00"}, "--from '25:00'"),
+    (SIX, {"start": "25:00"}, "--start '25:00'"),
     (SIX, {"speed": "-1"}, "--speed '-1'"),
     (SIX, {"speed": "fast"}, "--speed 'fast'"),
     (SIX, {"symbol": "NOPE"}, "NOPE"),

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from actors.venue.simulator import history_messages, responses
 from actors.venue.simulator.contracts import Contract
+from actors.venue.simulator.depth import levels
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.history import Bar
@@ -323,6 +324,75 @@ def test_every_kind_of_tick_by_tick_is_heard(data, spoken):
         else:
             req, _, middle = named(calls, "tickByTickMidPoint")[-1]
             assert (req, middle) == (4, float((bid + bid + wide) / 2))
+    return talk
+
+
+@says(96, 97, 98)
+def test_the_ticks_before_a_stream_are_heard(data, spoken):
+    talk = Talk(spoken)
+    gateway, ours = talk.gateway, aapl(talk.gateway)
+    bid, wide, last, size = data.draw(prices), data.draw(prices), data.draw(prices), data.draw(sizes)
+    gateway.set_quote(ours, START_NS, bid=bid, ask=bid + wide, bid_size=size, ask_size=size + 1, match=False)
+    gateway.trade(ours, Trade(last, size, START_NS, "ARCA", "T", False), START_NS)
+    heard = {kind: talk.ask("reqTickByTickData", reqId=number, contract=asked(ours), kind=kind, n=1, ignoreSize=False)
+             for number, kind in enumerate(("Last", "BidAsk", "MidPoint"), 1)}
+    ((req, (tick,), done),) = named(heard["Last"], "historicalTicksLast")
+    assert (req, done, tick.price, tick.size) == (1, True, float(last), float(size))
+    assert (tick.exchange, tick.specialConditions, tick.tickAttribLast.unreported) == ("ARCA", "T", True)
+    ((req, (tick,), done),) = named(heard["BidAsk"], "historicalTicksBidAsk")
+    assert (req, done, tick.priceBid, tick.priceAsk, tick.sizeBid, tick.sizeAsk) == (
+        2, True, float(bid), float(bid + wide), float(size), float(size + 1))
+    ((req, (tick,), done),) = named(heard["MidPoint"], "historicalTicks")
+    assert (req, done, tick.price, tick.size) == (3, True, float((bid + bid + wide) / 2), 0)
+    assert int(tick.time.timestamp()) == START_NS // NS
+    return talk
+
+
+@says(12, 13, 80)
+def test_deep_books_are_heard_row_by_row(data, spoken):
+    talk, req, rows = Talk(spoken), data.draw(ids), data.draw(st.integers(1, 9))
+    gateway, ours = talk.gateway, aapl(talk.gateway)
+    q = gateway.exchange.quote_of(ours.con_id)
+    for smart, exchange in ((True, "SMART"), (False, "ARCA")):
+        calls = talk.ask("reqMktDepth", reqId=req + smart, contract={**asked(ours), "exchange": exchange}, rows=rows,
+                         isSmart=smart, options=[])
+        bids, asks = levels(q, ours, gateway.profile(ours.con_id), 1)
+        expected = [(req + smart, n, *([venue] if smart else []), 0, side, float(price), float(size),
+                     *([True] if smart else []))
+                    for side, book in ((0, asks), (1, bids)) for n, (price, size, venue) in enumerate(book[:rows])]
+        assert named(calls, "updateMktDepthL2" if smart else "updateMktDepth") == expected
+    ((exchanges,),) = named(talk.ask("reqMktDepthExchanges"), "mktDepthExchanges")
+    assert {"ARCA", "ISLAND"} <= {each.exchange for each in exchanges}
+    return talk
+
+
+@says(50)
+def test_real_time_bars_are_heard(data, spoken):
+    talk, req = Talk(spoken), data.draw(ids)
+    gateway, ours = talk.gateway, aapl(talk.gateway)
+    prints = data.draw(st.lists(st.tuples(prices, sizes), min_size=1, max_size=5))
+    talk.ask("reqRealTimeBars", reqId=req, contract=asked(ours), barSize=5, what="TRADES", useRTH=False, options=[])
+    for price, size in prints:
+        gateway.trade(ours, Trade(price, size, START_NS + NS), START_NS)
+    gateway.advance(START_NS + 5 * NS)
+    ((heard, time, first, high, low, last, volume, average, count),) = named(talk.listen(), "realtimeBar")
+    told = [float(price) for price, _ in prints]
+    assert (heard, time, first, high, low, last) == (req, START_NS // NS, told[0], max(told), min(told), told[-1])
+    shares = sum(size for _, size in prints)
+    assert (volume, count) == (float(shares), len(prints))
+    paid = sum(price * size for price, size in prints)
+    assert math.isclose(average, float(paid / shares), rel_tol=1e-6, abs_tol=1e-6)
+    return talk
+
+
+@says(56)
+def test_a_delta_neutral_contract_is_confirmed(data, spoken):
+    talk, req = Talk(spoken), data.draw(ids)
+    neutral = talk.library.DeltaNeutralContract(conId=data.draw(ids), delta=0.5, price=float(data.draw(prices)))
+    contract = {**asked(aapl(talk.gateway)), "deltaNeutralContract": neutral}
+    calls = talk.ask("reqMktData", reqId=req, contract=contract, generic="", snapshot=False, regulatory=False,
+                     options=[])
+    assert named(calls, "deltaNeutralValidation") == [(req, neutral)]
     return talk
 
 

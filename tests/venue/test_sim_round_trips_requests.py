@@ -19,10 +19,8 @@ from tests.venue.client_requests import CONTRACT, NOT_ASKED, ROWS, captured
 pytestmark = pytest.mark.unit
 SPOKEN = [(ib_insync, 157), (ib_insync, 176), (ib_async, 157), (ib_async, 176), (ib_async, 178)]
 BY_NAME = dict(DECODERS.values())
-NOT_READ = {
-    # These cannot change an answer of this gateway; the layout is read past them.
-    "reqMktData": {"regulatory", "options"}, "reqTickByTickData": {"n", "ignoreSize"},
-}
+NOT_READ: dict[str, set[str]] = {}
+"""Arguments that cannot change an answer of this gateway, by request: the layout is read past them. There are none."""
 CONTRACT_FIELDS = {
     "conId": "con_id", "symbol": "symbol", "secType": "sec_type", "lastTradeDateOrContractMonth": "expiry",
     "strike": "strike", "right": "right", "multiplier": "multiplier", "exchange": "exchange",
@@ -114,4 +112,6 @@ def test_market_data_of_combinations_and_delta_neutral_contracts_is_read_to_its_
     reader = Fields("reqMktData", fields, 1)
     found = BY_NAME["reqMktData"](reader, version)
     assert (found.values["snapshot"], found.values["generic"]) == (True, "233")
+    assert [(leg.con_id, leg.ratio) for leg in found.values["legs"]] == legs
+    assert found.values.get("deltaNeutral") == (["9", "0.5", "3.25"] if delta else None)
     assert found.contract.symbol == contract["symbol"]

@@ -55,23 +55,20 @@ def show(gateway: Gateway, p: Price, now_ns: int) -> None:
     gateway.set_quote(contract, now_ns, bid=bid, ask=ask, bid_size=p.bid_size, ask_size=p.ask_size,
                       match=p.last is None)
     if p.last is not None:
-        gateway.trade(contract, Trade(p.last, p.size, now_ns), now_ns)
+        gateway.trade(contract, Trade(p.last, p.size, gateway.exchange_ns(now_ns)), now_ns)
     gateway.log(now_ns, "sim", -1, "quote", {
         "symbol": p.symbol, "bid": bid, "ask": ask, **({"last": p.last} if p.last is not None else {})})
 
 
 def halt(gateway: Gateway, h: Halt, now_ns: int) -> None:
-    contract = contract_named(gateway, h.symbol)
-    quote = gateway.exchange.quote_of(contract.con_id)
-    quote.halted = h.halted
-    for session, subscription in gateway.watchers(contract.con_id):
-        session.send_tick(subscription.halted(quote))
+    gateway.halt(contract_named(gateway, h.symbol), h.halted, now_ns)
 
 
 def fill(gateway: Gateway, f: Fill, now_ns: int) -> None:
     """Trade one live order. Raises NoOrder."""
     order = live(gateway, f.order_ref)
-    gateway.deliver(gateway.exchange.fill(order, *_terms(gateway, f, order), now_ns), now_ns)
+    terms = _terms(gateway, f, order)
+    gateway.deliver(gateway.exchange.fill(order, *terms, gateway.exchange_ns(now_ns)), now_ns)
 
 
 def fill_both(gateway: Gateway, fills: list[Fill], now_ns: int) -> list[NoOrder]:
@@ -83,13 +80,14 @@ def fill_both(gateway: Gateway, fills: list[Fill], now_ns: int) -> list[NoOrder]
             found.append((order, *_terms(gateway, f, order)))
         except NoOrder as nobody:
             missing.append(nobody)
-    gateway.deliver(gateway.exchange.fill_all(found, now_ns), now_ns)
+    gateway.deliver(gateway.exchange.fill_all(found, gateway.exchange_ns(now_ns)), now_ns)
     return missing
 
 
 def reject(gateway: Gateway, r: Reject, now_ns: int) -> None:
     """Reject a live order after it was accepted. Raises NoOrder."""
-    gateway.deliver(gateway.exchange.reject(live(gateway, r.order_ref), r.code, r.reason, now_ns), now_ns)
+    order = live(gateway, r.order_ref)
+    gateway.deliver(gateway.exchange.reject(order, r.code, r.reason, gateway.exchange_ns(now_ns)), now_ns)
 
 
 def refuse_next(gateway: Gateway, r: Reject) -> None:
@@ -99,7 +97,8 @@ def refuse_next(gateway: Gateway, r: Reject) -> None:
 
 def cancel(gateway: Gateway, c: CancelIt, now_ns: int) -> None:
     """Cancel a live order as the venue does unasked. Raises NoOrder."""
-    gateway.deliver(gateway.exchange.system_cancel(live(gateway, c.order_ref), c.reason, now_ns), now_ns)
+    order = live(gateway, c.order_ref)
+    gateway.deliver(gateway.exchange.system_cancel(order, c.reason, gateway.exchange_ns(now_ns)), now_ns)
 
 
 def disconnect(gateway: Gateway, client_id: int | None) -> int:

@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Callable
 
 Work = Callable[[int], int | None]
-"""Called with the time; returns when to be called again (UTC nanoseconds), or None when it is over."""
+"""Called with the caller's time; returns when to be called again (UTC nanoseconds, on the agenda's own clock), or None
+when it is over."""
 
 
 class Entry:
@@ -46,10 +47,15 @@ class Agenda:
         heapq.heappush(self._heap, (due_ns, next(self._arrivals), entry))
         return entry
 
-    def run(self, now_ns: int) -> None:
-        """Do everything that is due; what asks for a time that is already over runs again in the next call."""
+    def run(self, now_ns: int, until_ns: int | None = None) -> None:
+        """Do everything that is due; what asks for a time that is already over runs again in the next call.
+
+        An agenda that is kept on another clock than the caller's is told both: what is due until `until_ns` on its own
+        clock is done, and is given `now_ns`.
+        """
+        until_ns = now_ns if until_ns is None else until_ns
         due = []
-        while (first := self.next_ns()) is not None and first <= now_ns:
+        while (first := self.next_ns()) is not None and first <= until_ns:
             due.append(heapq.heappop(self._heap)[2])
         for entry in due:
             if entry.work is None:

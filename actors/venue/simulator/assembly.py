@@ -11,11 +11,15 @@ from decimal import Decimal
 import msgspec
 
 from actors.venue.simulator import scenario as scenarios
+from actors.venue.simulator.clock import Clock, speed_of, start_of
 from actors.venue.simulator.faults.reading import draw
 from actors.venue.simulator.gateway import Gateway
+from actors.venue.simulator.hours import Hours
 from actors.venue.simulator.journal import Journal
-from actors.venue.simulator.market import Walk
+from actors.venue.simulator.market import Together, Walk
+from actors.venue.simulator.model import BookModel
 from actors.venue.simulator.persistence import Identity, Store
+from actors.venue.simulator.profile import Profile
 from actors.venue.simulator.replay import Replay, find_contract, midnight_ns
 from actors.venue.simulator.runner import ScenarioRunner
 from actors.venue.simulator.settings import GatewaySettings
@@ -37,18 +41,26 @@ def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Ga
     rules = settings.rules
     if story is not None and story.rules:
         rules = msgspec.structs.replace(rules, **story.rules)
-    if settings.replay:
+    if settings.replay or settings.always_open is False:
         rules = msgspec.structs.replace(rules, day_expiry=True, conditions_in_hours=True)
-    gateway = Gateway(msgspec.structs.replace(settings, rules=rules), journal, now_ns)
+    gateway = Gateway(msgspec.structs.replace(settings, rules=rules), journal, now_ns, clock=_clock(settings, now_ns))
     if settings.state:
         identity = Identity(settings.accounts, gateway.perm_ids, gateway.exec_numbers)
         gateway.store = Store(settings.state, gateway.exchange, identity)
     if story is not None:
-        gateway.driver = ScenarioRunner(gateway, story, now_ns)
+        runner = ScenarioRunner(gateway, story, now_ns)
+        gateway.driver = runner
+        if story.model:
+            model = BookModel(gateway, settings.seed, now_ns, _profiles(gateway, story))
+            gateway.driver = Together([runner, model])
     elif settings.replay:
         gateway.driver = Replay(gateway, settings, now_ns)
+    elif settings.market == "model":
+        gateway.driver = BookModel(gateway, settings.seed, now_ns)
     else:
         gateway.driver = Walk(gateway, settings.seed, settings.walk_interval, now_ns)
+    if settings.always_open is False:
+        gateway.keep_hours(Hours(settings.holidays, settings.half_days), now_ns)
     gateway.history.opened_s = gateway.exchange_ns(now_ns) // NS
     for path in (*settings.history_files, *((settings.replay,) if settings.replay else ())):
         _past_of(gateway, path, settings)
@@ -64,9 +76,30 @@ def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Ga
 
 def _past_of(gateway: Gateway, path: str, settings: GatewaySettings) -> None:
     """Add one file to the past; raises ReplayError. The replayed file has what came before the replay's start."""
-    replayed = path == settings.replay
-    contract = find_contract(gateway, settings.symbol if replayed else None, path)
-    gateway.history.add_file(contract, path, midnight_ns(settings.replay_date if replayed else None, path))
+    if isinstance(gateway.driver, Replay) and path == settings.replay:
+        gateway.history.add_file(gateway.driver.contract, path, gateway.driver.midnight_ns)
+    else:
+        gateway.history.add_file(find_contract(gateway, None, path), path, midnight_ns(None, path))
+
+
+def _clock(settings: GatewaySettings, now_ns: int) -> Clock:
+    """Return the exchange's clock; a replay sets its own. Raises ValueError."""
+    if settings.replay:
+        if settings.conflate_ms and settings.speed in ("max", "lockstep"):
+            raise ValueError(f"conflate_ms needs a clock that goes on between prints; --speed {settings.speed} stands")
+        return Clock(now_ns)
+    start_ns = None if settings.start is None else start_of(settings.start, now_ns)
+    return Clock(now_ns, start_ns, speed_of(settings.speed))
+
+
+def _profiles(gateway: Gateway, story: scenarios.Scenario) -> dict[int, Profile]:
+    """Return the profiles of the symbols that move by themselves in this scenario, by conId."""
+    found: dict[int, Profile] = {}
+    for model in story.model:
+        contract = gateway.contracts.named(model.symbol)
+        assert contract is not None, f"{model.symbol} was checked when the scenario was loaded"
+        found[contract.con_id] = model
+    return found
 
 
 def _open_position(gateway: Gateway, text: str, now_ns: int) -> None:

@@ -11,17 +11,17 @@ from decimal import Decimal
 
 from actors.venue.simulator import amendment, combo_fills, combos, previews, validation
 from actors.venue.simulator.book import STOPS, Book
-from actors.venue.simulator.endings import Endings
 from actors.venue.simulator.orders import UNSET_ID, Execution, Order, Position
 from actors.venue.simulator.reports import Report
 from actors.venue.simulator.rolls import MS
+from actors.venue.simulator.sessions import Sessions
 from actors.venue.simulator.timetable import Reaction
 
 BY_TRADER = "Cancelled by Trader"
 BY_CONDITIONS = "Cancelled by its conditions"
 
 
-class Exchange(Endings):
+class Exchange(Sessions):
     """Takes orders, matches them against quotes, and reports what became of them."""
 
     # orders ----------------------------------------------------------------------------------------------------
@@ -172,6 +172,13 @@ class Exchange(Endings):
             if order.key in book.orders:         # a fill before this one may have taken it away
                 self._work(order, now_ns, arriving=False)
 
+    def phase_changed(self, now_ns: int) -> list[Report]:
+        """Let every working order hear that the exchange's hours went from one phase to the next."""
+        for order in self._rephase(now_ns):
+            if order.key in self.orders:
+                self._work(order, now_ns, arriving=True)
+        return self._tell.take()
+
     # inside: arrival -------------------------------------------------------------------------------------------
 
     def _new(self, order: Order, now_ns: int, replaces: Order | None = None) -> None:
@@ -210,7 +217,7 @@ class Exchange(Endings):
     def _accept(self, order: Order, now_ns: int) -> None:
         order.perm_id = order.perm_id or next(self.perm_ids)
         self._warn(order)
-        order.expires_ns = validation.expiry_ns(order, now_ns, self.rules)
+        order.expires_ns = validation.expiry_ns(order, now_ns, self.rules, self.hours)
         self.timetable.enter(order)
         if order.manual and self.auto_bind:
             self._bind(order)
@@ -219,7 +226,8 @@ class Exchange(Endings):
             order.why_held = "trigger"
         if self.families.waits(order, self.orders, self.rules):
             order.why_held = "child"
-        if self.rules.arrival == "direct" and not order.why_held and not self.holds.wanted(order):
+        at_once = not order.why_held and not self.holds.wanted(order) and self._in_hours(order, now_ns)
+        if self.rules.arrival == "direct" and at_once:
             order.status = "Submitted"
         self._tell.accepted(order)
 
@@ -231,7 +239,8 @@ class Exchange(Endings):
                 self._tell.error(order, 10349, f"Order TIF was set to {order.tif} based on order preset.")
         if self.rules.zone_warning and any(map(validation.lacks_zone, validation.times_of(order))):
             self._tell.error(order, 2174, validation.ZONE_WARNING)
-        if order.order_type in STOPS and order.outside_rth and not self.rules.stop_outside_rth:
+        ignored = order.order_type in STOPS and not self.rules.stop_outside_rth
+        if order.outside_rth and (ignored or (order.order_type == "MKT" and self.hours is not None)):
             order.outside_rth = False
             self._tell.error(order, 2109, validation.RTH_WARNING)
 
@@ -282,7 +291,8 @@ class Exchange(Endings):
         """Let an order that waits for nothing meet the market."""
         self.book(order.contract.con_id).add(order)
         self._note(order)
-        untold = (order.order_type not in STOPS or order.triggered) and order.status != "Submitted"
+        waits = self._awaits_opening(order, now_ns) or (order.order_type in STOPS and not order.triggered)
+        untold = not waits and order.status != "Submitted"
         if untold:
             order.status = "Submitted"
             if self.rules.arrival == "both":
@@ -319,7 +329,7 @@ class Exchange(Endings):
         old.extras, old.instructions, old.all_or_none = new.extras, new.instructions, new.all_or_none
         old.modifies += 1
         self._warn(old)
-        old.expires_ns = validation.expiry_ns(old, now_ns, self.rules)
+        old.expires_ns = validation.expiry_ns(old, now_ns, self.rules, self.hours)
         self.timetable.enter(old)
         book = self.book(old.contract.con_id)
         book.dirty()
@@ -341,8 +351,8 @@ class Exchange(Endings):
     def _work(self, order: Order, now_ns: int, arriving: bool) -> None:
         """Trigger and trade one working order as far as the present market lets it."""
         book = self.book(order.contract.con_id)
-        if book.quote.halted > 0 or self._shielded(order):
-            return                    # nothing triggers or trades in a halt
+        if book.quote.halted > 0 or self._shielded(order) or not self._in_hours(order, now_ns):
+            return                    # nothing triggers or trades in a halt, or out of its hours
         if order.order_type in STOPS and not order.triggered:
             before = (order.trail_stop, order.touches)
             triggered = book.check_trigger(order)

@@ -1,7 +1,8 @@
-"""Market data subscriptions of one client, as prebuilt frames (ib-wire.md 10).
+"""Market data of one client as prebuilt frames: quotes and prints of reqMktData (ib-wire.md 10).
 
-Law: a subscription turns quotes and trades into bytes and knows nothing else. There is no conflation: each change is
-sent at once. For each trade `lastTimestamp` (45) goes before the price, so a reader of `last` already has its time.
+Law: a watcher turns what the market does into bytes and knows nothing else; who may watch what is decided by the data
+desk. Each change is sent at once, unless the gateway conflates (conflation.py). For each trade `lastTimestamp` (45)
+goes before the price, so a reader of `last` already has its time; a size follows its price once more, as IB repeats it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from actors.venue.simulator.orders import Quote
 from actors.venue.simulator.wire import encode, frame, number
 
 NS = 1_000_000_000
-KINDS = {"Last": 1, "AllLast": 2, "BidAsk": 3, "MidPoint": 4}
-PAST_LIMIT, UNREPORTED = 1, 2
+UNREPORTED = 2
+NO_PRICE = "-1"
 
 
 class Trade(msgspec.Struct, frozen=True):
@@ -36,85 +37,141 @@ class Trade(msgspec.Struct, frozen=True):
         return 0 if self.eligible else UNREPORTED
 
 
-class Subscription:
-    """One reqMktData or reqTickByTickData of one client."""
+class TickIds(msgspec.Struct, frozen=True):
+    """The numbers under which prices travel; delayed data has numbers of its own."""
 
-    def __init__(self, req_id: int, con_id: int, kind: str = "") -> None:
+    bid: int
+    ask: int
+    last: int
+    bid_size: int
+    ask_size: int
+    last_size: int
+    high: int
+    low: int
+    volume: int
+    close: int
+    open: int
+    last_time: int
+    halted: int
+
+
+LIVE = TickIds(1, 2, 4, 0, 3, 5, 6, 7, 8, 9, 14, 45, 49)
+DELAYED = TickIds(66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 88, 90)
+
+
+class Watcher:
+    """Whatever a client has subscribed to on one contract. Each method returns the frames to send, often none."""
+
+    req_id: int
+    con_id: int
+    request = "reqMktData"
+    """The API name of the request that made it: a cancel must be of the same kind."""
+    delayed = False
+    """It hears of everything as late as the exchange's delayed data are."""
+
+    def quote(self, q: Quote) -> bytes:
+        """Say that the quote has changed."""
+        return b""
+
+    def trade(self, t: Trade, q: Quote) -> bytes:
+        """Say that a print has come; the quote already counts it."""
+        return b""
+
+    def hears(self, t: Trade) -> bool:
+        """Return whether this print is news to the subscriber, and not just volume."""
+        return False
+
+    def halted(self, q: Quote) -> bytes:
+        """Say that a halt has begun or ended."""
+        return b""
+
+    def phase(self, q: Quote, is_open: bool) -> bytes:
+        """Say that the exchange has closed for the night, or opened."""
+        return b""
+
+    def close(self) -> None:
+        """Hear that it is over: nothing is sent any more."""
+
+
+class Subscription(Watcher):
+    """One reqMktData. `frozen` data stand still over the night; others show that there is no quote then."""
+
+    def __init__(self, req_id: int, con_id: int, ids: TickIds = LIVE, frozen: bool = False) -> None:
         self.req_id = req_id
         self.con_id = con_id
-        self.kind = kind                        # '' is reqMktData
-        number_ = KINDS.get(kind)
-        self._prefix = f"99\0{req_id}\0{number_}\0".encode() if number_ else b""
+        self.ids = ids
+        self.delayed = ids is DELAYED
+        self.frozen = frozen
+        self._volume = f"2\x006\0{req_id}\0{ids.volume}\0"
+        self._trade = tuple(f"{m}\x006\0{req_id}\0{n}\0" for m, n in ((46, ids.last_time), (1, ids.last),
+                                                                       (2, ids.last_size)))
 
-    def opening(self, q: Quote, bbo: str, min_tick: Decimal) -> bytes:
+    @property
+    def data_type(self) -> int:
+        """Return the marketDataType (58) while the exchange is open."""
+        return 3 if self.delayed else 1
+
+    def opening(self, q: Quote, bbo: str, min_tick: Decimal, is_open: bool = True) -> bytes:
         """Return what answers the subscription: 81, 58 and the present prices."""
-        if self.kind:
-            return self.quote(q)
-        r = self.req_id
-        parts = [encode(81, r, number(min_tick), bbo, 3), encode(58, 1, r, 1)]
-        parts.append(self.quote(q))
+        r, ids = self.req_id, self.ids
+        shown = self.data_type if is_open or not self.frozen else self.data_type + 1
+        parts = [encode(81, r, number(min_tick), bbo, 3), encode(58, 1, r, shown)]
+        parts.append(self.quote(q) if is_open or self.frozen else self._no_quote())
         if q.last is not None:
             size = number(q.last_size or Decimal(0))
             if q.time_ns:
-                parts.append(encode(46, 6, r, 45, q.time_ns // NS))
-            parts.append(encode(1, 6, r, 4, number(q.last), size, 0))
-            parts.append(encode(2, 6, r, 5, size))
-        for tick, value in ((6, q.high), (7, q.low), (9, q.close), (14, q.open)):
+                parts.append(encode(46, 6, r, ids.last_time, q.time_ns // NS))
+            parts.append(encode(1, 6, r, ids.last, number(q.last), size, 0))
+            parts.append(encode(2, 6, r, ids.last_size, size))
+        for tick, value in ((ids.high, q.high), (ids.low, q.low), (ids.close, q.close), (ids.open, q.open)):
             if value is not None:
                 parts.append(encode(1, 6, r, tick, number(value), 0, 0))
-        parts.append(encode(2, 6, r, 8, number(q.volume)))
-        parts.append(encode(45, 6, r, 49, q.halted))
+        parts.append(encode(2, 6, r, ids.volume, number(q.volume)))
+        parts.append(encode(45, 6, r, ids.halted, q.halted))
         return b"".join(parts)
 
     def quote(self, q: Quote) -> bytes:
         """Return the present bid and ask; -1 with size 0 where there is none."""
-        r = self.req_id
-        if self.kind == "BidAsk":
-            if q.bid is None or q.ask is None:
-                return b""
-            return frame(self._prefix + f"{q.time_ns // NS}\0{number(q.bid)}\0{number(q.ask)}\0"
-                                        f"{_size(q.bid_size)}\0{_size(q.ask_size)}\x000\0".encode())
-        if self.kind == "MidPoint":
-            if q.bid is None or q.ask is None:
-                return b""
-            return frame(self._prefix + f"{q.time_ns // NS}\0{number((q.bid + q.ask) / 2)}\0".encode())
-        if self.kind:
-            return b""
         if q.bid is None and q.ask is None:
             return b""
-        bid_size, ask_size = _size(q.bid_size, q.bid), _size(q.ask_size, q.ask)
-        return (encode(1, 6, r, 1, _price(q.bid), bid_size, 1) + encode(2, 6, r, 0, bid_size)
-                + encode(1, 6, r, 2, _price(q.ask), ask_size, 1) + encode(2, 6, r, 3, ask_size))
+        return self._prices(q)
 
-    def trade(self, t: Trade, volume: Decimal) -> bytes:
-        """Return one print."""
-        seconds = t.time_ns // NS
-        if self.kind in ("Last", "AllLast"):
-            return frame(self._prefix + f"{seconds}\0{number(t.price)}\0{number(t.size)}\0{t.mask}\0{t.exchange}\0"
-                                        f"{t.conditions}\0".encode())
-        if self.kind:
-            return b""
-        r, size = self.req_id, number(t.size)
-        volume_tick = frame(f"2\x006\0{r}\x008\0{number(volume)}\0".encode())
+    def _prices(self, q: Quote) -> bytes:
+        r, ids = self.req_id, self.ids
+        bid_size, ask_size = shown_size(q.bid_size, q.bid), shown_size(q.ask_size, q.ask)
+        return (encode(1, 6, r, ids.bid, shown_price(q.bid), bid_size, 1) + encode(2, 6, r, ids.bid_size, bid_size)
+                + encode(1, 6, r, ids.ask, shown_price(q.ask), ask_size, 1) + encode(2, 6, r, ids.ask_size, ask_size))
+
+    def _no_quote(self) -> bytes:
+        return self._prices(Quote())
+
+    def trade(self, t: Trade, q: Quote) -> bytes:
+        volume_tick = frame(f"{self._volume}{number(q.volume)}\0".encode())
         if not t.eligible:
             return volume_tick
-        return (frame(f"46\x006\0{r}\x0045\0{seconds}\0".encode())
-                + frame(f"1\x006\0{r}\x004\0{number(t.price)}\0{size}\x000\0".encode())
-                + frame(f"2\x006\0{r}\x005\0{size}\0".encode()) + volume_tick)
+        stamp, price, last_size = self._trade
+        size = number(t.size)
+        return (frame(f"{stamp}{t.time_ns // NS}\0".encode())
+                + frame(f"{price}{number(t.price)}\0{size}\x000\0".encode())
+                + frame(f"{last_size}{size}\0".encode()) + volume_tick)
 
     def hears(self, t: Trade) -> bool:
-        """Return whether this print is news to the subscriber, and not just volume."""
-        return self.kind in ("Last", "AllLast") or (not self.kind and t.eligible)
+        return t.eligible and not self.delayed
 
     def halted(self, q: Quote) -> bytes:
-        return b"" if self.kind else encode(45, 6, self.req_id, 49, q.halted)
+        return encode(45, 6, self.req_id, self.ids.halted, q.halted)
+
+    def phase(self, q: Quote, is_open: bool) -> bytes:
+        if self.frozen:
+            return encode(58, 1, self.req_id, self.data_type if is_open else self.data_type + 1)
+        return self.quote(q) if is_open else self._no_quote()
 
 
-def _price(value: Decimal | None) -> str:
-    return "-1" if value is None else number(value)
+def shown_price(value: Decimal | None) -> str:
+    return NO_PRICE if value is None else number(value)
 
 
-def _size(value: Decimal | None, price: Decimal | None = Decimal(1)) -> str:
+def shown_size(value: Decimal | None, price: Decimal | None = Decimal(1)) -> str:
     """Spell a size: an unlimited one shows as 1000, one without a price as 0."""
     if price is None:
         return "0"

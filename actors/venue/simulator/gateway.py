@@ -16,12 +16,13 @@ import msgspec
 
 from actors.venue.simulator import account_values, answers
 from actors.venue.simulator.agenda import Agenda
+from actors.venue.simulator.clock import Clock
 from actors.venue.simulator.contracts import Contract, ContractBook
 from actors.venue.simulator.derivatives import Followers
 from actors.venue.simulator.desks import accounts
 from actors.venue.simulator.exchange import Exchange
 from actors.venue.simulator.faults.board import FaultBoard
-from actors.venue.simulator.feeds import Subscription, Trade
+from actors.venue.simulator.floor import Floor
 from actors.venue.simulator.history import History
 from actors.venue.simulator.history_pace import HistoryPace
 from actors.venue.simulator.journal import Journal
@@ -48,10 +49,10 @@ IN_USE = "Unable to connect as the client id is already in use. Retry with a uni
 
 
 class MarketDriver(Protocol):
-    """What moves prices: the seeded walk, a scenario or a replay (market.py, scenario.py)."""
+    """What moves prices: the seeded walk or model, a scenario, a replay (market.py, model.py, runner.py, replay.py).
 
-    virtual_ns: int | None
-    """The exchange's own time where it differs from the caller's."""
+    A driver gets the caller's time; what it does at times of the exchange it converts with `gateway.clock`.
+    """
 
     def advance(self, now_ns: int) -> int | None:
         """Do what is due and return when to be called again; None: only after something happens."""
@@ -60,11 +61,12 @@ class MarketDriver(Protocol):
         """Hear that a client has processed what it was sent (lockstep)."""
 
 
-class Gateway:
+class Gateway(Floor):
     """A simulated IB gateway without a socket."""
 
     def __init__(self, settings: GatewaySettings, journal: Journal | None = None, now_ns: int = 0,
-                 contracts: ContractBook | None = None) -> None:
+                 contracts: ContractBook | None = None, clock: Clock | None = None) -> None:
+        super().__init__(clock or Clock())
         self.settings = settings
         self.journal = journal or Journal()
         self.contracts = contracts or ContractBook()
@@ -81,7 +83,6 @@ class Gateway:
         self.agenda = Agenda()
         self.sessions: list[Session] = []
         self.by_client: dict[int, Session] = {}
-        self._watchers: dict[int, list[tuple[Session, Subscription]]] = {}
         self._numbers = itertools.count(1)
         self.opened_ns = now_ns
         self.history = History(self.contracts, settings.seed, now_ns // NS)
@@ -150,11 +151,6 @@ class Gateway:
 
     # time ------------------------------------------------------------------------------------------------------
 
-    def exchange_ns(self, now_ns: int) -> int:
-        """Return the exchange's own time: the replayed one in a replay, else the caller's."""
-        virtual = self.driver.virtual_ns if self.driver is not None else None
-        return now_ns if virtual is None else virtual
-
     def roll(self, now_ns: int) -> None:
         """Begin the exchange's next day, New York's, once it has come."""
         ex_ns = self.exchange_ns(now_ns)
@@ -169,78 +165,21 @@ class Gateway:
         self.exchange.accounts.new_day(day, lambda p: account_values.market_price(self, p))
 
     def advance(self, now_ns: int) -> int | None:
-        """Do everything that is due and return when something will be, or None."""
+        """Do everything that is due and return when something will be, on the caller's clock, or None."""
         due = self.driver.advance(now_ns) if self.driver is not None else None
         self.roll(now_ns)
         ex_ns = self.exchange_ns(now_ns)
-        expiry = self.exchange.next_expiry_ns()
-        if expiry is not None and expiry <= ex_ns:
-            self.deliver(self.exchange.expire(ex_ns), now_ns)
-            expiry = self.exchange.next_expiry_ns()
+        self.pass_time(ex_ns, now_ns)
         self.agenda.run(now_ns)
-        if self.faults.active:
-            event_ns = self.faults.on_clock(now_ns, ex_ns)
-            due = min((when for when in (due, event_ns if ex_ns == now_ns else None) if when is not None), default=None)
+        event_ns = self.faults.on_clock(now_ns, ex_ns) if self.faults.active else None
         self.save()
-        later = [due, self.agenda.next_ns(), expiry if ex_ns == now_ns else None]
+        on_exchange = (self.exchange.next_expiry_ns(), self.exchange_agenda.next_ns(), event_ns)
+        later = [due, self.agenda.next_ns(), *(self.clock.caller_ns(ns) for ns in on_exchange if ns is not None)]
         return min((when for when in later if when is not None), default=None)
 
     def acknowledge(self, session: Session) -> None:
         if self.driver is not None:
             self.driver.acknowledge(session)
-
-    # market ----------------------------------------------------------------------------------------------------
-
-    def watch(self, session: Session, subscription: Subscription, now_ns: int) -> None:
-        self._watchers.setdefault(subscription.con_id, []).append((session, subscription))
-        self.changes += 1
-
-    def unwatch(self, session: Session, subscription: Subscription) -> None:
-        watchers = self._watchers.get(subscription.con_id, [])
-        self._watchers[subscription.con_id] = [w for w in watchers if w[1] is not subscription]
-
-    def watchers(self, con_id: int) -> list[tuple[Session, Subscription]]:
-        return self._watchers.get(con_id, [])
-
-    def set_quote(self, contract: Contract, now_ns: int, *, bid: Decimal | None, ask: Decimal | None,
-                  bid_size: Decimal | None = None, ask_size: Decimal | None = None, match: bool = True) -> None:
-        """Change the bid and ask of one contract, show them to who watches, and match."""
-        ex_ns = self.exchange_ns(now_ns)
-        q = self.exchange.quote_of(contract.con_id)
-        if (bid, ask, bid_size, ask_size) != (q.bid, q.ask, q.bid_size, q.ask_size):
-            q.bid, q.ask, q.bid_size, q.ask_size, q.time_ns = bid, ask, bid_size, ask_size, ex_ns
-            self.history.quoted(contract, q)
-            for session, subscription in self._watchers.get(contract.con_id, ()):
-                data = subscription.quote(q)
-                if data:
-                    session.send_tick(data)
-        self.followers.moved(contract, now_ns)
-        if match:
-            self.deliver(self.exchange.market(contract.con_id, ex_ns), now_ns)
-
-    def trade(self, contract: Contract, trade: Trade, now_ns: int) -> None:
-        """Print one trade: show it to who watches, and match if it may move the price."""
-        q = self.exchange.quote_of(contract.con_id)
-        q.volume += trade.size
-        self.history.printed(contract, trade)
-        if trade.eligible:
-            price = trade.price
-            q.last, q.last_size, q.time_ns = price, trade.size, trade.time_ns
-            q.open = price if q.open is None else q.open
-            q.high = price if q.high is None or price > q.high else q.high
-            q.low = price if q.low is None or price < q.low else q.low
-        for session, subscription in self._watchers.get(contract.con_id, ()):
-            data = subscription.trade(trade, q.volume)
-            if data:
-                session.send_tick(data)
-        if trade.eligible:
-            self.followers.moved(contract, now_ns)
-            expiry = self.exchange.next_expiry_ns()
-            if expiry is not None and expiry <= trade.time_ns:
-                self.deliver(self.exchange.expire(trade.time_ns), now_ns)     # before this print can fill it
-            reports = self.exchange.market(contract.con_id, trade.time_ns)
-            if reports:
-                self.deliver(reports, now_ns)
 
     # reports ---------------------------------------------------------------------------------------------------
 
@@ -314,6 +253,8 @@ class Gateway:
         for order in self.exchange.open_orders():
             self.log(now_ns, "sim", order.client_id, "order", answers.sim_order_fields(order))
         self._restarted(now_ns)
+        if self.hours is not None:
+            self.deliver(self.exchange.phase_changed(self.exchange_ns(now_ns)), now_ns)
 
     def close(self) -> None:
         """Close the journal and the state file."""

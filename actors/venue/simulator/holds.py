@@ -24,10 +24,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from actors.venue.simulator.book import watched_prices
+from actors.venue.simulator.hours import Hours, Phase
 from actors.venue.simulator.instructions import (
     Condition,
     ExecutionCondition,
@@ -39,13 +39,13 @@ from actors.venue.simulator.instructions import (
 )
 from actors.venue.simulator.orders import Execution, Key, Order
 from actors.venue.simulator.previews import cushion
-from actors.venue.simulator.validation import NEW_YORK, parse_ib_time_ns
+from actors.venue.simulator.validation import parse_ib_time_ns
 
 if TYPE_CHECKING:
     from actors.venue.simulator.rolls import Rolls
 
 NS = 1_000_000_000
-OPENING, CLOSING = time(9, 30), time(16)
+USUAL_HOURS = Hours()
 DOUBLE = frozenset({1, 3})
 
 
@@ -195,8 +195,10 @@ class Holds:
             return False
         if not i.conditions:
             return True
-        if self._exchange.rules.conditions_in_hours and not i.conditions_ignore_rth and not in_hours(now_ns):
-            self._wake(watch, next_opening_ns(now_ns))
+        hours = self._exchange.hours or USUAL_HOURS
+        in_hours_only = self._exchange.rules.conditions_in_hours and not i.conditions_ignore_rth
+        if in_hours_only and hours.phase(now_ns) is not Phase.REGULAR:
+            self._wake(watch, hours.next_open_ns(now_ns, extended=False))
             return False
         every = True                               # of the conditions that and has joined so far
         for n, condition in enumerate(i.conditions):
@@ -248,18 +250,3 @@ class Holds:
 def _fits(c: ExecutionCondition, e: Execution, account: str) -> bool:
     return (e.account == account and e.contract.symbol == c.symbol and c.sec_type in ("", e.contract.sec_type)
             and c.exchange in ("", "*", "SMART", e.contract.exchange, e.contract.primary_exchange))
-
-
-def in_hours(now_ns: int) -> bool:
-    """Return whether this is between 9:30 and 16:00 in New York on a weekday (holidays are not known)."""
-    local = datetime.fromtimestamp(now_ns / NS, NEW_YORK)
-    return local.weekday() < 5 and OPENING <= local.time() < CLOSING
-
-
-def next_opening_ns(now_ns: int) -> int:
-    """Return the next 9:30 in New York on a weekday."""
-    local = datetime.fromtimestamp(now_ns / NS, NEW_YORK)
-    day = local.date() if local.time() < OPENING else local.date() + timedelta(days=1)
-    while day.weekday() >= 5:
-        day += timedelta(days=1)
-    return int(datetime.combine(day, OPENING, NEW_YORK).timestamp()) * NS

@@ -5,10 +5,10 @@ killed. The engine is judged by this file, never by its own memory.
 
 Every line has `seq`, `ts_ns` (UTC), `dir` (`in` from a client, `out` to a client, `sim` at the exchange), `client`
 and `msg`. In a replay `ex_ns` is the exchange's own time. `sim` lines are the truth about orders, whoever was
-connected: `order` (a status), `execution`, `quote`, `step`, `connect`, `disconnect`, `bad_bytes`, `market`. What a
-fault did is a `fault` line with its name, its `number`, its `aim` and what it touched; `fault_set`, `fault_removed`,
-`link`, `kept_for_link`, `lost_with_link`, `restart`, `ids_rolled_back`, `execution_corrected` and `control` say the
-rest.
+connected: `order` (a status), `execution`, `quote`, `step`, `connect`, `disconnect`, `bad_bytes`, `halt`, `market` (a
+phase of the exchange's hours). What a fault did is a `fault` line with its name, its `number`, its `aim` and what it
+touched; `fault_set`, `fault_removed`, `link`, `kept_for_link`, `lost_with_link`, `restart`, `ids_rolled_back`,
+`execution_corrected` and `control` say the rest.
 """
 
 from __future__ import annotations

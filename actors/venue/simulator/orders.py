@@ -216,6 +216,10 @@ class Quote(msgspec.Struct, kw_only=True):
     close: Decimal | None = None
     open: Decimal | None = None
     volume: Decimal = ZERO
+    trades: int = 0
+    """How many prints have moved the price, and of how many shares and dollars; `volume` counts all prints."""
+    traded: Decimal = ZERO
+    turnover: Decimal = ZERO
     halted: int = 0
     time_ns: int = 0
 
@@ -303,6 +307,8 @@ class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     # Time [6.4].
     day_expiry: bool = False
     """DAY orders end at 16:00 New York (20:00 with outsideRth) on the exchange's own time."""
+    halt_refuses: bool = False
+    """An order for a halted contract is refused with 154; False: it is taken and waits for the reopening."""
     stop_outside_rth: bool = False
     """A stop may ask for outsideRth; False: IB ignores it with warning 2109, and the stop keeps to regular hours."""
     empty_tif_warning: bool = True

@@ -24,10 +24,12 @@ import zipfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.rules.tick_filter import trade_is_eligible
+from actors.venue.simulator.clock import MAX_SPEED, speed_of
 from actors.venue.simulator.contracts import Contract
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.settings import GatewaySettings
@@ -53,18 +55,19 @@ class Replay:
         path = settings.replay or ""
         self.gateway = gateway
         self.contract = find_contract(gateway, settings.symbol, path)
-        self.midnight_ns = midnight_ns(settings.replay_date, path)
-        self.start_ns = self.midnight_ns + clock_ns(settings.start or "00:00:00", "--from")
+        day, start = _day_and_clock(settings.start or "00:00:00")
+        self.midnight_ns = midnight_ns(settings.replay_date or day, path)
+        self.start_ns = self.midnight_ns + clock_ns(start, "--start")
         self.end_ns = self.midnight_ns + clock_ns(settings.to or "24:00:00", "--to")
         self.lockstep = settings.speed == "lockstep"
-        self.factor = 0.0 if settings.speed in ("max", "lockstep") else speed_factor(settings.speed)
+        self.factor = Fraction(0) if settings.speed in ("max", "lockstep") else speed_factor(settings.speed)
         self.batch = settings.lockstep_batch
         self.wait = settings.replay_wait
-        self.virtual_ns: int | None = self.start_ns
+        gateway.clock.stand(self.start_ns)
         self.sent = 0
         self.done = False
         self._awaiting = False
-        self._began: tuple[int, int] | None = None
+        self._began = False
         self._rows = rows(path, self.midnight_ns, self.start_ns, self.end_ns)
         self._next: Trade | None = next(self._rows, None)
         if self._next is None:
@@ -80,14 +83,15 @@ class Replay:
         watched = bool(self.gateway.watchers(self.contract.con_id))
         if not watched:
             self._awaiting = False
-            if self.lockstep or (self.wait and self._began is None):
+            if self.lockstep or (self.wait and not self._began):
                 return None
         if self.lockstep:
             if not self._awaiting:
                 self._awaiting = self._send_until_heard(now_ns)
             return None if self._awaiting or self.done else now_ns
-        if self._next is not None and self._began is None:
-            self._began = (now_ns, self._next.time_ns)
+        if self._next is not None and not self._began:
+            self._began = True
+            self.gateway.clock.flow(now_ns, self._next.time_ns, self.factor)
         if not self.factor:
             self._send(ROWS_PER_TURN, now_ns)
             return None if self.done else now_ns
@@ -104,12 +108,12 @@ class Replay:
         return heard > 0
 
     def _keep_pace(self, now_ns: int) -> int | None:
-        assert self._began is not None
-        began_ns, first_ns = self._began
+        clock = self.gateway.clock
         for _ in range(ROWS_PER_TURN):
             if self._next is None:
                 break
-            due = began_ns + int((self._next.time_ns - first_ns) / self.factor)
+            due = clock.caller_ns(self._next.time_ns)
+            assert due is not None
             if due > now_ns:
                 return due
             self._send(1, now_ns)
@@ -120,8 +124,12 @@ class Replay:
             trade = self._next
             if trade is None:
                 break
-            self.virtual_ns = trade.time_ns
+            # Whatever the print causes happens at the print's time; between prints a paced replay's clock goes on.
+            if not self.factor:
+                self.gateway.clock.stand(trade.time_ns)
+            before = self.gateway.clock.pin(trade.time_ns)
             self.gateway.trade(self.contract, trade, now_ns)
+            self.gateway.clock.pin(before)
             self.sent += 1
             try:
                 self._next = next(self._rows, None)
@@ -213,15 +221,18 @@ def clock_ns(text: str, name: str) -> int:
     return span // timedelta(milliseconds=1) * MS
 
 
-def speed_factor(text: str) -> float:
+def speed_factor(text: str) -> Fraction:
     """Return a positive pace; raises ReplayError."""
     try:
-        factor = float(text)
+        return speed_of(text)
     except ValueError:
-        factor = 0.0
-    if not 0 < factor < 1e9:
-        raise ReplayError(f"--speed {text!r}: expected a positive number, max or lockstep")
-    return factor
+        raise ReplayError(f"--speed {text!r}: expected a positive number up to {MAX_SPEED}, max or lockstep") from None
+
+
+def _day_and_clock(text: str) -> tuple[str | None, str]:
+    """Split `2013-10-07T09:30` into yyyymmdd and the time; the day may be missing."""
+    found = re.fullmatch(r"(\d{4})-(\d{2})-(\d{2})[T ](.+)", text)
+    return (f"{found[1]}{found[2]}{found[3]}", found[4]) if found else (None, text)
 
 
 def symbol_of(path: str) -> str:

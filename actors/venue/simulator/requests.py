@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from actors.venue.simulator.contracts import ContractQuery
+from actors.venue.simulator.instructions import Leg
 from actors.venue.simulator.order_request import PlaceOrder, contract_block, place_order
 from actors.venue.simulator.wire import MAX_TEXT, Fields, WireError
 
@@ -30,17 +31,40 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 def _market_data(f: Fields, version: int) -> Request:
     f.skip("version", 1)
     req_id, contract = f.integer("reqId"), contract_block(f)
+    values: dict[str, object] = {}
     if contract.sec_type == "BAG":
-        f.skip("comboLegs", 4 * f.count("comboLegs"))
+        values["legs"] = [Leg(con_id=f.integer("legConId"), ratio=f.integer("legRatio"), action=f.text("legAction"),
+                              exchange=f.text("legExchange")) for _ in range(f.count("comboLegs"))]
     if f.flag("deltaNeutralContract"):
-        f.skip("deltaNeutralContract", 3)
-    values = {"generic": f.text("genericTicks"), "snapshot": f.flag("snapshot")}
+        values["deltaNeutral"] = [f.text(name) for name in ("dncConId", "dncDelta", "dncPrice")]
+    values["generic"] = f.text("genericTicks")
+    values["snapshot"] = f.flag("snapshot")
+    values["regulatory"] = f.flag("regulatorySnapshot")
+    values["options"] = f.text("options") if f.left else ""
     return Request(name="reqMktData", req_id=req_id, contract=contract, values=values)
 
 
 def _tick_by_tick(f: Fields, version: int) -> Request:
+    req_id, contract, kind = f.integer("reqId"), contract_block(f), f.text("tickType")
+    values: dict[str, object] = {"kind": kind, "ticks": f.integer("numberOfTicks"), "ignoreSize": f.flag("ignoreSize")}
+    return Request(name="reqTickByTickData", req_id=req_id, contract=contract, values=values)
+
+
+def _market_depth(f: Fields, version: int) -> Request:
+    f.skip("version", 1)
     req_id, contract = f.integer("reqId"), contract_block(f)
-    return Request(name="reqTickByTickData", req_id=req_id, contract=contract, values={"kind": f.text("tickType")})
+    values: dict[str, object] = {
+        "rows": f.integer("numRows"), "smart": f.flag("isSmartDepth"), "options": f.text("options")}
+    return Request(name="reqMktDepth", req_id=req_id, contract=contract, values=values)
+
+
+def _real_time_bars(f: Fields, version: int) -> Request:
+    f.skip("version", 1)
+    req_id, contract = f.integer("reqId"), contract_block(f)
+    values: dict[str, object] = {
+        "barSize": f.integer("barSize"), "show": f.text("whatToShow"), "useRTH": f.flag("useRTH"),
+        "options": f.text("options")}
+    return Request(name="reqRealTimeBars", req_id=req_id, contract=contract, values=values)
 
 
 def _contract_details(f: Fields, version: int) -> Request:
@@ -114,6 +138,8 @@ DECODERS: dict[int, tuple[str, Decoder]] = {
         (7, "reqExecutions", _executions),
         (8, "reqIds", _plain("reqIds", True, False, "n")),
         (9, "reqContractDetails", _contract_details),
+        (10, "reqMktDepth", _market_depth),
+        (11, "cancelMktDepth", _plain("cancelMktDepth", True, True, "smart")),
         (14, "setServerLogLevel", _plain("setServerLogLevel", True, False, "level")),
         (15, "reqAutoOpenOrders", _plain("reqAutoOpenOrders", True, False, "bind")),
         (16, "reqAllOpenOrders", _plain("reqAllOpenOrders", True, False)),
@@ -121,6 +147,8 @@ DECODERS: dict[int, tuple[str, Decoder]] = {
         (20, "reqHistoricalData", _historical),
         (25, "cancelHistoricalData", _plain("cancelHistoricalData", True, True)),
         (49, "reqCurrentTime", _plain("reqCurrentTime", True, False)),
+        (50, "reqRealTimeBars", _real_time_bars),
+        (51, "cancelRealTimeBars", _plain("cancelRealTimeBars", True, True)),
         (58, "reqGlobalCancel", _plain("reqGlobalCancel", True, False)),
         (59, "reqMarketDataType", _plain("reqMarketDataType", True, False, "kind")),
         (61, "reqPositions", _plain("reqPositions", True, False)),
@@ -135,6 +163,7 @@ DECODERS: dict[int, tuple[str, Decoder]] = {
         (78, "reqSecDefOptParams",
          _plain("reqSecDefOptParams", False, True, "symbol", "exchange", "secType", "conId")),
         (81, "reqMatchingSymbols", _plain("reqMatchingSymbols", False, True, "pattern")),
+        (82, "reqMktDepthExchanges", _plain("reqMktDepthExchanges", False, False)),
         (87, "reqHeadTimestamp", _head_timestamp),
         (90, "cancelHeadTimestamp", _plain("cancelHeadTimestamp", False, True)),
         (91, "reqMarketRule", _plain("reqMarketRule", False, True)),

@@ -19,6 +19,7 @@ from actors.venue.simulator.combos import ComboBook, combo_quote
 from actors.venue.simulator.contracts import ContractBook
 from actors.venue.simulator.families import Families
 from actors.venue.simulator.holds import Holds
+from actors.venue.simulator.hours import Hours
 from actors.venue.simulator.oca import GroupBook
 from actors.venue.simulator.orders import ExchangeRules, Execution, Key, Order, Quote
 from actors.venue.simulator.telling import Teller
@@ -65,6 +66,8 @@ class Rolls:
         self.refusals: list[Refusal] = []
         self.families = Families()
         self.timetable = Timetable(self.orders)
+        self.hours: Hours | None = None
+        """When orders may trade; None: day and night."""
         self.manuals = 0                                    # how many orders were ever made by hand
         self.auto_bind = False
         """Client 0 has asked for manual orders: they are bound to it as they are accepted."""

@@ -15,13 +15,9 @@ from actors.venue.simulator.orders import Order
 from actors.venue.simulator.scenario import NewContract, Patterns, Price, Scenario, Step, When
 from actors.venue.simulator.session import Session
 
-NS = 1_000_000_000
-
 
 class ScenarioRunner:
     """The market driver of one scenario."""
-
-    virtual_ns: int | None = None
 
     def __init__(self, gateway: Gateway, scenario: Scenario, now_ns: int) -> None:
         self.gateway = gateway
@@ -77,7 +73,8 @@ class ScenarioRunner:
         """Set the time to act once the condition holds; else return when to look again at the latest."""
         if self._arrived_ns is None:
             self._arrived_ns = now_ns
-        deadline = None if step.when.at_most is None else self._arrived_ns + int(step.when.at_most * NS)
+        at_most = step.when.at_most
+        deadline = None if at_most is None else self._arrived_ns + self.gateway.clock.span_ns(at_most)
         late = deadline is not None and now_ns >= deadline
         if not late:
             if self._seen_changes == self.gateway.changes:
@@ -85,7 +82,7 @@ class ScenarioRunner:
             self._seen_changes = self.gateway.changes
             if not self.holds(step.when):
                 return deadline
-        self._ready_ns = now_ns + int(step.after * NS)
+        self._ready_ns = now_ns + self.gateway.clock.span_ns(step.after)
         return None
 
     def holds(self, when: When) -> bool:
@@ -116,7 +113,7 @@ class ScenarioRunner:
             acts.show(self.gateway, Price(symbol=step.path.symbol, last=step.path.lasts[self._path_at]), now_ns)
             self._path_at += 1
             if self._path_at < len(step.path.lasts):
-                self._ready_ns = now_ns + int(step.path.every * NS)
+                self._ready_ns = now_ns + self.gateway.clock.span_ns(step.path.every)
                 return False
         else:
             try:

@@ -15,7 +15,11 @@ with file, line, field and rule.
 
 Steps run in sequence. A step waits until all of `when` holds (or `at_most` seconds have passed), then `after` seconds,
 then does its one action: `price`, `path`, `fill`, `fill_both`, `reject`, `refuse_next`, `cancel`, `halt`,
-`disconnect`, `fault`, or nothing. Patterns are globs over orderRef. Prices are USD, times seconds.
+`disconnect`, `fault`, or nothing. Patterns are globs over orderRef. Prices are USD, times seconds of the exchange's
+clock.
+
+A `[[model]]` table lets a symbol move by itself between the steps: `symbol = "AAPL"`, and any field of profile.py, such
+as `volatility = 0.4`, `trades = 3`.
 
 A `[[fault]]` table is set from the start, a step's `fault` from that moment on (its `at` counts from there):
 
@@ -43,6 +47,7 @@ from actors.venue.simulator.contracts import BUILT_IN
 from actors.venue.simulator.faults import reading
 from actors.venue.simulator.faults.kinds import AnyFault, Fault
 from actors.venue.simulator.orders import ExchangeRules
+from actors.venue.simulator.profile import Profile
 
 Positive = Decimal      # checked by out_of_bounds: msgspec puts no bounds on Decimals
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
@@ -187,6 +192,12 @@ class NewContract(Part, frozen=True, kw_only=True):
     optionable: bool = False
 
 
+class Model(Profile, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one symbol moves by itself, between the steps (model.py); the fields are those of a Profile."""
+
+    symbol: str
+
+
 class Scenario(Part, frozen=True, kw_only=True):
     """One scenario file. `rules` are switches of ExchangeRules, by name."""
 
@@ -196,6 +207,7 @@ class Scenario(Part, frozen=True, kw_only=True):
     contract: list[NewContract] = []
     position: list[OpeningPosition] = []
     quote: list[Price] = []
+    model: list[Model] = []
     step: Annotated[list[Step], msgspec.Meta(max_length=10_000)] = []
     fault: Annotated[list[AnyFault], msgspec.Meta(max_length=500)] = []
 
@@ -289,7 +301,7 @@ def _check(scenario: Scenario, text: str, name: str) -> None:
         lacking = _incomplete(entry)
         if lacking:
             refuse(f"contract[{n}].{lacking[0]}", lacking[1])
-    for table in ("quote", "position"):
+    for table in ("quote", "position", "model"):
         for n, entry in enumerate(getattr(scenario, table)):
             known(f"{table}[{n}].symbol", entry.symbol)
     for n, step in enumerate(scenario.step):

@@ -16,7 +16,7 @@ from actors.venue.simulator.account_feeds import Feed
 from actors.venue.simulator.agenda import Entry as AgendaEntry
 from actors.venue.simulator.desks import accounts, orders
 from actors.venue.simulator.desks.directory import HANDLERS
-from actors.venue.simulator.feeds import Subscription
+from actors.venue.simulator.feeds import Watcher
 from actors.venue.simulator.order_request import PlaceOrder
 from actors.venue.simulator.requests import Request, decode
 from actors.venue.simulator.wire import (
@@ -75,7 +75,8 @@ class Session:
         self.version = 0
         self.stage = Stage.PREFIX
         self.closing = False
-        self.subscriptions: dict[int, Subscription] = {}
+        self.subscriptions: dict[int, Watcher] = {}
+        self.data_type = 1                 # what reqMarketDataType has asked for
         self.streams: dict[tuple[str, int], AgendaEntry] = {}
         """What the desks send from time to time, by request name and id; it ends with the connection."""
         self.wants_positions = False
@@ -236,7 +237,8 @@ class Session:
         self.version = version
         self._paces = PACE_OPTION in payload.split(b" ")[1:]
         self.stage = Stage.START
-        self.send("serverVersion", responses.server_version(version, now_ns), now_ns, version=version)
+        data = responses.server_version(version, self.gateway.exchange_ns(now_ns))
+        self.send("serverVersion", data, now_ns, version=version)
 
     def _start(self, request: Request | PlaceOrder, now_ns: int) -> None:
         client = str(request.values.get("clientId", "")) if isinstance(request, Request) else ""

@@ -6,7 +6,7 @@ Law: every default is the ordinary paper gateway; a switch that differs from IB 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -15,10 +15,12 @@ from actors.venue.simulator.orders import ExchangeRules
 from actors.venue.simulator.wire import DEFAULT_SERVER_VERSION
 
 DEFAULT_ACCOUNT = "DU1000001"
+Permission = Literal["live", "delayed", "none"]
+Few = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that `run_gateway` needs; one of `scenario`, `replay` and the seeded walk drives the prices."""
+    """Everything that `run_gateway` needs; one of `scenario`, `replay` and the seeded `market` drives the prices."""
 
     port: int = 0
     """TCP port on 127.0.0.1; 0 takes any free one."""
@@ -40,11 +42,12 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     symbol: str | None = None
     """Symbol of the replayed trades; None reads it from the file's name or folder."""
     start: str | None = None
-    """Replay from this New York time, hh:mm:ss[.fff]."""
+    """The exchange's New York time at the start: `2013-10-07T09:30`, or `09:30` of the present day. A replay begins at
+    hh:mm[:ss[.fff]] of its own day (which may be written before it)."""
     to: str | None = None
     """Replay up to this New York time, inclusive."""
     speed: str = "1"
-    """Replay pace: a factor, `max`, or `lockstep` (see market.py)."""
+    """How fast the exchange's time goes: a factor such as 60; in a replay also `max`, or `lockstep` (see replay.py)."""
     lockstep_batch: int = 1
     """Trades per lockstep turn."""
     replay_wait: bool = True
@@ -53,9 +56,26 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """More files of the replay format, for the past: each one day of one symbol, both read from its name or folder."""
     history_pacing: bool = False
     """Answer historical requests that come too fast with 162, as IB does."""
+    market: Literal["walk", "model"] = "walk"
+    """What moves the prices without a scenario or a replay: the plain walk (market.py) or the book model (model.py)."""
     seed: int = 1
     walk_interval: Decimal = Decimal("0.25")
-    """Seconds between two steps of the seeded walk."""
+    """Seconds between two steps of the seeded walk, on the exchange's clock."""
+
+    conflate_ms: Few = 0
+    """At most one update of a reqMktData in so many milliseconds (IB: 250); 0 tells every change."""
+    data_permission: Permission = "live"
+    """What this user may see: live data, delayed data only (354; 10167 once asked for by type 3), or none (10089)."""
+    data_permissions: dict[str, Permission] = {}
+    """The same for single symbols."""
+    data_delay_s: Few = 900
+    """How late delayed data are, in seconds of the exchange."""
+    data_lines: Few = 100
+    """Contracts with market data at once, over all clients, before error 101; 0 lifts the limit."""
+    depth_requests: Few = 3
+    """Market depth requests at once, over all clients, before error 309."""
+    tick_by_tick_limits: bool = False
+    """Allow tick-by-tick data only as IB does: for 5 % of `data_lines` at once, and for one instrument once in 15 s."""
 
     accounts: tuple[str, ...] = (DEFAULT_ACCOUNT,)
     cash: Decimal = Decimal(1_000_000)
@@ -78,7 +98,12 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     push_orders_on_connect: bool = False
     """Send this client's live orders right after nextValidId, as `Download open orders on connection` does."""
     always_open: bool | None = None
-    """Report trading hours of 24/7 in contract details; None: yes, except in a replay."""
+    """True: trade day and night, and report such hours in contract details. False: keep the sessions of US stocks on
+    the exchange's clock (hours.py). None: trade always; a replay reports the ordinary hours, others 24/7."""
+    holidays: tuple[str, ...] = ()
+    """Days without a session besides weekends, yyyymmdd; no calendar is built in."""
+    half_days: tuple[str, ...] = ()
+    """Days that close at 13:00 New York."""
     pacing_limit: int = 0
     """Messages per second before error 100 (IB: 50); 0 switches it off. A client that says +PACEAPI waits instead."""
     max_clients: int = 32

@@ -19,6 +19,7 @@ from actors.venue.simulator.orders import ExchangeRules, Order
 
 if TYPE_CHECKING:
     from actors.venue.simulator.exchange import Exchange
+    from actors.venue.simulator.hours import Hours
 
 NEW_YORK = ZoneInfo("America/New_York")
 TYPES = frozenset({"MKT", "LMT", "STP", "STP LMT", "TRAIL", "TRAIL LIMIT"})
@@ -50,6 +51,8 @@ def new_order(order: Order, exchange: Exchange, now_ns: int) -> Problem | None:
         return problem
     if order.tif == "GTD" and (parse_ib_time_ns(order.good_till_date) or 0) <= now_ns:
         return Problem(exchange.rules.bad_time_code, "Invalid good till date: it is already over")
+    if exchange.rules.halt_refuses and exchange.quote_of(order.contract.con_id).halted > 0:
+        return Problem(154, "Orders cannot be transmitted for a halted security.")
     if order.parent_id:
         key = (order.client_id, order.parent_id)
         parent = exchange.orders.get(key) or exchange.done.get(key)
@@ -238,10 +241,12 @@ def lacks_zone(text: str) -> bool:
     return "-" not in text and len(text.split()) == 2
 
 
-def expiry_ns(order: Order, now_ns: int, rules: ExchangeRules) -> int | None:
+def expiry_ns(order: Order, now_ns: int, rules: ExchangeRules, hours: Hours | None = None) -> int | None:
     """Return when this order ends by itself, in UTC nanoseconds of the exchange's clock, or None."""
     if order.tif == "GTD":
         return parse_ib_time_ns(order.good_till_date)
+    if order.tif == "DAY" and hours is not None:
+        return hours.close_ns(now_ns, order.outside_rth)
     if order.tif != "DAY" or not rules.day_expiry:
         return None
     local = datetime.fromtimestamp(now_ns / NS, NEW_YORK)
@@ -260,6 +265,14 @@ def local_date(ns: int) -> date:
 def midnight_ns(ns: int) -> int:
     """Return when New York's day of this time began."""
     return int(datetime.combine(local_date(ns), time(0), NEW_YORK).timestamp()) * NS
+
+
+def closed_text(order: Order, opening_ns: int) -> str:
+    """Return the text of 399 for an order that waits for the opening."""
+    opening = datetime.fromtimestamp(opening_ns // NS, NEW_YORK)
+    c = order.contract
+    return (f"Order Message:\n{order.action} {order.total:f} {c.symbol} {c.primary_exchange}.{c.klass}\n"
+            f"Warning: your order will not be placed at the exchange until {opening:%Y-%m-%d %H:%M:%S} US/Eastern")
 
 
 def parse_ib_time_ns(text: str) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from actors.venue.simulator.desks import accounts, data, history, orders, reference
+from actors.venue.simulator.desks import accounts, books, data, history, orders, reference
 from actors.venue.simulator.requests import Request
 
 if TYPE_CHECKING:
@@ -16,5 +16,6 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Session", Request, int], None]
 HANDLERS: dict[str, Handler] = {
-    **orders.HANDLERS, **accounts.HANDLERS, **reference.HANDLERS, **data.HANDLERS, **history.HANDLERS,
+    **orders.HANDLERS, **accounts.HANDLERS, **reference.HANDLERS, **data.HANDLERS, **books.HANDLERS,
+    **history.HANDLERS,
 }  # fmt: skip

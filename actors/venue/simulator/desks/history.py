@@ -226,15 +226,17 @@ def _keep_up(session: Session, request: Request, contract: Contract, last: Bar, 
     what, form = str(v["what"]), int(str(v["formatDate"]))
 
     def go_on(now_ns: int) -> int:
-        end = session.gateway.exchange_ns(now_ns) // NS + 1
+        ex_ns = session.gateway.exchange_ns(now_ns)
+        end = ex_ns // NS + 1
         for bar in _collect(session, contract, what, size, max(shown), end, bool(v["useRth"])):
             if shown.get(bar.start_s) != bar:
                 session.send_tick(messages.historical_update(request.req_id, bar, size[1], form, _traded(what)))
                 shown.clear()
                 shown[bar.start_s] = bar
-        return now_ns + UPDATE_NS
+        return ex_ns + UPDATE_NS
 
-    session.streams[STREAM, request.req_id] = session.gateway.agenda.at(now_ns + UPDATE_NS, go_on)
+    first_ns = session.gateway.exchange_ns(now_ns) + UPDATE_NS
+    session.streams[STREAM, request.req_id] = session.gateway.exchange_agenda.at(first_ns, go_on)
 
 
 def cancel_bars(session: Session, request: Request, now_ns: int) -> None:
