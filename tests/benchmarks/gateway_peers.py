@@ -13,12 +13,13 @@ import sys
 from decimal import Decimal
 
 from actors.venue.simulator.contracts import Contract
-from actors.venue.simulator.feeds import Subscription, Trade
+from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.orders import Quote
 from actors.venue.simulator.server import GatewayServer, serve
 from actors.venue.simulator.session import Session
 from actors.venue.simulator.settings import GatewaySettings
+from actors.venue.simulator.ticks import TickByTick
 from actors.venue.simulator.wire import encode
 
 BATCH = 200
@@ -93,8 +94,8 @@ class Source(Echo):
         self.listeners.append(self)
         self.transport.write(encode(99))
         if len(self.listeners) == self.clients:
-            subscription = Subscription(1, 265598, "Last")
-            self.batch = b"".join(subscription.trade(tick(n), Quote().volume) for n in range(BATCH))
+            subscription = TickByTick(1, 265598, "Last")
+            self.batch = b"".join(subscription.trade(tick(n), Quote()) for n in range(BATCH))
             self.burst()
 
     def burst(self) -> None:
