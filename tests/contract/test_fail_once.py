@@ -134,7 +134,8 @@ def test_wakeup_after_is_refused(engine: Engine) -> None:
 def test_a_failed_parent_takes_its_children_along(engine: Engine) -> None:
     hire(engine)
     order(engine, "hire")
-    engine.wait_for("w hired")
+    order(engine, "ask-leg")
+    engine.until(lambda: any("leg pid" in line for line in engine.lines()), "the leg")  # what has begun has an end
     order(engine, "leave")
     engine.wait_for("w-leg on_stop")
     engine.wait_for("foreman started w 2")
