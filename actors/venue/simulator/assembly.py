@@ -37,7 +37,7 @@ def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Ga
         raise ValueError("a gateway plays either a scenario or a replay; both are given")
     if not settings.accounts:
         raise ValueError("a gateway needs at least one account")
-    story = scenarios.load(settings.scenario) if settings.scenario else None
+    story = scenarios.load(settings.scenario, settings.accounts) if settings.scenario else None
     rules = settings.rules
     if story is not None and story.rules:
         rules = msgspec.structs.replace(rules, **story.rules)

@@ -347,3 +347,9 @@ class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How a combination with NonGuaranteed=1 trades: whole, or its first leg alone and the others at the next price."""
     completed_cap: int = 20_000
     """How many final orders, and how many executions, are remembered."""
+
+    def __post_init__(self) -> None:
+        for name in ("commission_per_share", "commission_minimum", "commission_per_contract"):
+            rate = getattr(self, name)
+            if not rate.is_finite() or not 0 <= rate <= 1000:
+                raise ValueError(f"{name} {rate} is not between 0 and 1000")
