@@ -172,6 +172,15 @@ def test_executions_are_filtered_by_client_side_symbol_and_time(everybody, seen)
     assert asked(one, 0, "", "", "SPY", "", "", "") == 0
     assert asked(one, 0, "", "20990101-00:00:00", "", "", "", "") == 0
     assert asked(one, 1, "", "20251009-00:00:00", "", "", "", "") == 1
+    assert asked(one, 1, "", "", "", "", "NASDAQ", "") == 1, "the exchange that the execution names"
+    assert asked(one, 1, "", "", "", "", "NYSE", "") == 0
+
+
+@pytest.mark.parametrize("asked", [
+    (0, "", "yesterday", "", "", "", ""), (0, "", "", "", "", "", "HOLD"), (0, "DU9", "", "", "", "", "")])
+def test_a_filter_of_executions_that_says_nothing_is_refused(asked):
+    answer = RawClient(memory_gateway()).send(7, 3, 9, *asked)
+    assert [m[:4] for m in answer] == [["4", "2", "9", "321"]]
 
 
 def test_market_data_is_81_58_then_ticks_and_a_snapshot_ends_with_57():
