@@ -237,6 +237,14 @@ def test_account_messages_end_even_for_an_unknown_account():
     assert summary[-1][0] == "64"
 
 
+@pytest.mark.parametrize("no", ["0", "False", ""])
+def test_account_updates_end_in_every_spelling_of_no(no):
+    client = RawClient(memory_gateway())
+    assert client.send(6, 2, "True", "DU1000001")
+    assert client.send(6, 2, no, "DU1000001") == []
+    assert client.session.wants_account is None
+
+
 def test_a_fill_is_pushed_to_position_and_account_subscribers():
     client = RawClient(memory_gateway())
     client.send(61, 1)

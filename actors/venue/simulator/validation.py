@@ -148,6 +148,9 @@ def shape(order: Order, exchange: Exchange) -> Problem | None:
         return Problem(111, f"The tif {order.tif} and the order type {order.order_type} are incompatible.")
     if order.oca_group and order.oca_type not in (0, 1, 2, 3):
         return Problem(321, f"Error validating request.-'b' : cause - Invalid OCA type {order.oca_type}")
+    if order.trigger_method not in TRIGGER_METHODS:
+        return Problem(321, f"Error validating request.-'b' : cause - Invalid trigger method {order.trigger_method}; "
+                            "allowed is 0, 1, 2, 3, 4, 7 or 8")
     return _instructions(order, exchange) or _prices(order, exchange)
 
 

@@ -69,7 +69,7 @@ def account_updates(session: Session, request: Request, now_ns: int) -> None:
     account = str(request.values["account"]) or gateway.settings.accounts[0]
     _end(session, ACCOUNT_UPDATES)
     session.wants_account = None
-    if str(request.values["subscribe"]) == "0":
+    if not request.values["subscribe"]:
         return
     session.wants_account = account
     if account in gateway.settings.accounts:
