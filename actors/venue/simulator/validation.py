@@ -32,6 +32,8 @@ ZONE_WARNING = ("Warning: You submitted request with date-time attributes withou
 RTH_WARNING = ("Order Event Warning: Attribute 'Outside Regular Trading Hours' is ignored based on the order type and "
                "destination. PlaceOrder is now being processed.")
 
+LOCATE_WARNING = "Order held while securities are located."
+
 
 class Problem(msgspec.Struct, frozen=True):
     """Why an order is refused. `final`: the venue shows it as Inactive; else it never existed there."""
