@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal as D
+from importlib import resources
 
 import pytest
 
@@ -13,7 +15,7 @@ from actors.venue.simulator.journal import Journal, executions, final_orders, po
 from actors.venue.simulator.runner import ScenarioRunner
 from actors.venue.simulator.scenario import ScenarioError, parse
 from actors.venue.simulator.settings import GatewaySettings
-from tests.venue.gateway_fixture import NS, START_NS, RawClient, memory_gateway
+from tests.venue.gateway_fixture import NS, ROOT, START_NS, RawClient, memory_gateway
 from tests.venue.test_sim_session import AAPL, place
 
 pytestmark = pytest.mark.unit
@@ -66,6 +68,28 @@ def test_all_ten_are_packaged_and_tell_their_story():
         assert story.title
         assert story.story
         assert all(step.say for step in story.step)
+
+
+def test_every_packaged_story_is_commented():
+    folder = resources.files("actors.venue.simulator") / "scenarios"
+    for name in NAMES:
+        assert re.search("^# .{40}", (folder / f"{name}.toml").read_text(), re.M), name
+
+
+def test_the_example_of_every_table_plays_to_its_end():
+    path = ROOT / "docs" / "examples" / "gateway-weather.toml"
+    gateway = memory_gateway(scenario=str(path))
+    story = scenario.load(str(path))
+    assert all(getattr(story, table) for table in story.__struct_fields__)
+    client, now = RawClient(gateway), START_NS
+    client.send(*place(1, "SELL", lmt="45", contract=["5", "", *AAPL[2:]]))
+    while now < START_NS + 100 * NS:
+        now = gateway.advance(now)
+    client.read()
+    assert {m[3] for m in client.seen if m[0] == "4"} >= {"404", "1100", "1101"}
+    assert select(gateway.journal.lines, "scenario_done")
+    (order,) = gateway.exchange.done.values()
+    assert order.status == "Filled"
 
 
 def test_target():
