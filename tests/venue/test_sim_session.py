@@ -245,6 +245,12 @@ def test_account_updates_end_in_every_spelling_of_no(no):
     assert client.session.wants_account is None
 
 
+def test_updates_of_another_account_end_those_of_the_first_with_2100():
+    client = RawClient(memory_gateway(accounts=("DU1", "DU2")))
+    for account, codes in (("DU1", []), ("DU1", []), ("DU2", ["2100"])):
+        assert [m[3] for m in client.send(6, 2, 1, account) if m[0] == "4"] == codes
+
+
 def test_a_fill_is_pushed_to_position_and_account_subscribers():
     client = RawClient(memory_gateway())
     client.send(61, 1)
