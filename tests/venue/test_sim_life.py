@@ -289,7 +289,8 @@ def test_a_date_without_a_zone_is_new_yorks_with_a_warning_and_the_order_lives(t
 
 @pytest.mark.parametrize("code", [391, 10314, 10330])
 @pytest.mark.parametrize("text", [
-    "", "tomorrow", "20251309-09:00:00", "20251009 05:00:00 Mars/Base", "20200101-00:00:00"])
+    "", "tomorrow", "20251309-09:00:00", "20251009 05:00:00 Mars/Base", "20251010 05:00:00 US/Eastern or so",
+    "20200101-00:00:00"])
 def test_a_date_that_cannot_be_is_refused(code, text):
     venue = Venue(bad_time_code=code)
     venue.trade(100)

@@ -26,6 +26,7 @@ TYPES = frozenset({"MKT", "LMT", "STP", "STP LMT", "TRAIL", "TRAIL LIMIT"})
 TIFS = frozenset({"", "DAY", "GTC", "IOC", "FOK", "GTD"})
 LARGEST = 10**9            # prices and quantities: their products stay exact
 TRIGGER_METHODS = frozenset({0, 1, 2, 3, 4, 7, 8})
+ZONES = {"Greenwich Mean Time": "Greenwich"}       # as the hello spells it
 NS = 1_000_000_000
 ZONE_WARNING = ("Warning: You submitted request with date-time attributes without explicit time zone. Please switch to "
                 "use yyyymmdd-hh:mm:ss in UTC or use instrument time zone, like US/Eastern.")
@@ -288,7 +289,8 @@ def parse_ib_time_ns(text: str) -> int | None:
             when = datetime.strptime(text, "%Y%m%d-%H:%M:%S").replace(tzinfo=UTC)
         else:
             parts = text.split()
-            zone = ZoneInfo(parts[2]) if len(parts) > 2 else NEW_YORK
+            name = " ".join(parts[2:])
+            zone = ZoneInfo(ZONES.get(name, name)) if name else NEW_YORK
             when = datetime.strptime(" ".join(parts[:2]), "%Y%m%d %H:%M:%S").replace(tzinfo=zone)
     except (ValueError, IndexError, ZoneInfoNotFoundError, OSError):
         return None
