@@ -235,6 +235,7 @@ REFUSED = [
     ({"lmt": 99, "tif": "GTD", "good_till_date": "20200101-00:00:00"}, 391),
     ({"lmt": 99, "parent_id": 77}, 10006),
     ({"lmt": 99, "oca_group": "g", "oca_type": 4}, 321),
+    ({"aux": 99, "order_type": "STP", "trigger_method": 9}, 321),
 ]
 
 

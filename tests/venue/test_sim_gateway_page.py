@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import re
@@ -74,7 +75,13 @@ def running(*words):
 
 
 def output_of(code: str, **names) -> str:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        exec(compile(code, "gateway.md", "exec"), dict(names))
+    """Run a snippet as a fresh process would: with an event loop that no test before it has taken away."""
+    said, loop = io.StringIO(), asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        with contextlib.redirect_stdout(said):
+            exec(compile(code, "gateway.md", "exec"), dict(names))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
     return said.getvalue()

@@ -289,7 +289,8 @@ def test_a_date_without_a_zone_is_new_yorks_with_a_warning_and_the_order_lives(t
 
 @pytest.mark.parametrize("code", [391, 10314, 10330])
 @pytest.mark.parametrize("text", [
-    "", "tomorrow", "20251309-09:00:00", "20251009 05:00:00 Mars/Base", "20200101-00:00:00"])
+    "", "tomorrow", "20251309-09:00:00", "20251009 05:00:00 Mars/Base", "20251010 05:00:00 US/Eastern or so",
+    "20200101-00:00:00"])
 def test_a_date_that_cannot_be_is_refused(code, text):
     venue = Venue(bad_time_code=code)
     venue.trade(100)
@@ -317,3 +318,50 @@ def test_a_stop_keeps_to_regular_hours_whatever_it_asks_unless_the_switch_honour
     assert (order.outside_rth, limited.outside_rth) == (kept, True)
     assert order.expires_ns == venue.now + hours * 3600 * NS
     assert order.alive
+
+
+# shares that must be borrowed --------------------------------------------------------------------------------------
+
+def test_a_short_sale_is_held_until_its_shares_are_located():
+    venue = Venue(locate_ms=2000)
+    venue.trade(100)
+    order = venue.place("SELL", 100, lmt=101)
+    assert words(venue.heard) == ["5 PreSubmitted", "3 PreSubmitted", "4 404"]
+    assert (order.status, order.why_held) == ("PreSubmitted", "locate")
+    venue.trade(102)
+    assert not order.filled
+    venue.heard.clear()
+    assert venue.exchange.next_expiry_ns() == venue.now + 2 * NS
+    venue.now += 2 * NS
+    venue.hear(venue.exchange.expire(venue.now))
+    assert words(venue.heard) == ["11", "5 Filled", "3 Filled", "59"]
+    venue.heard.clear()
+    resting = venue.place("SELL", 100, lmt=110)
+    venue.now += 2 * NS
+    venue.hear(venue.exchange.expire(venue.now))
+    assert (resting.status, resting.why_held) == ("Submitted", "")
+
+
+def test_what_is_held_or_located_elsewhere_is_not_looked_for():
+    venue = Venue(locate_ms=2000)
+    venue.trade(100)
+    venue.place("BUY", 100, lmt=101)
+    assert venue.place("SELL", 100, lmt=110).status == "Submitted"
+    elsewhere = {"shortSaleSlot": "2", "designatedLocation": "X"}
+    assert venue.place("SELL", 101, lmt=110, extras=elsewhere).status == "Submitted"
+    assert venue.place("SELL", 101, "STP", aux=90).why_held == "trigger"
+    assert venue.place("SELL", 101, lmt=110).why_held == "locate"
+
+
+def test_a_child_that_sells_short_is_looked_for_once_its_parent_has_traded():
+    venue = Venue(locate_ms=2000)
+    venue.trade(100)
+    parent = venue.place("BUY", 10, lmt=90, transmit=False)
+    child = venue.place("SELL", 100, lmt=110, parent_id=parent.order_id)
+    assert child.why_held == "child"
+    venue.fill(parent, 10, 90)
+    assert (child.status, child.why_held) == ("PreSubmitted", "locate")
+    venue.cancel(child)
+    assert child.status == "Cancelled"
+    venue.now += 5 * NS
+    assert venue.exchange.expire(venue.now) == []

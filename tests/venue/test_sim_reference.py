@@ -347,3 +347,11 @@ def test_an_incomplete_option_is_refused_with_its_line(change, said):
     text = STORY.format(extra="").replace(*change)
     with pytest.raises(ScenarioError, match=rf"story\.toml:\d+: field contract\[0\]\.{said}"):
         parse(text, "story.toml")
+
+
+@both_libraries
+def test_a_name_that_is_not_ascii_comes_through(tmp_path, library):
+    name = "Société Générale, 100 % \\"
+    gateway = story_gateway(tmp_path, f"title = 't'\n[[contract]]\ncon_id = 5\nsymbol = 'GLE'\nlong_name = '{name}'\n")
+    calls = LibraryClient(library, gateway).ask("reqContractDetails", 7, library.Contract(conId=5))
+    assert [d.longName for _, d in named(calls, "contractDetails")] == [name]

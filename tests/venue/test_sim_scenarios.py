@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal as D
+from importlib import resources
 
 import pytest
 
@@ -13,7 +15,7 @@ from actors.venue.simulator.journal import Journal, executions, final_orders, po
 from actors.venue.simulator.runner import ScenarioRunner
 from actors.venue.simulator.scenario import ScenarioError, parse
 from actors.venue.simulator.settings import GatewaySettings
-from tests.venue.gateway_fixture import NS, START_NS, RawClient, memory_gateway
+from tests.venue.gateway_fixture import NS, ROOT, START_NS, RawClient, memory_gateway
 from tests.venue.test_sim_session import AAPL, place
 
 pytestmark = pytest.mark.unit
@@ -66,6 +68,28 @@ def test_all_ten_are_packaged_and_tell_their_story():
         assert story.title
         assert story.story
         assert all(step.say for step in story.step)
+
+
+def test_every_packaged_story_is_commented():
+    folder = resources.files("actors.venue.simulator") / "scenarios"
+    for name in NAMES:
+        assert re.search("^# .{40}", (folder / f"{name}.toml").read_text(), re.M), name
+
+
+def test_the_example_of_every_table_plays_to_its_end():
+    path = ROOT / "docs" / "examples" / "gateway-weather.toml"
+    gateway = memory_gateway(scenario=str(path))
+    story = scenario.load(str(path))
+    assert all(getattr(story, table) for table in story.__struct_fields__)
+    client, now = RawClient(gateway), START_NS
+    client.send(*place(1, "SELL", lmt="45", contract=["5", "", *AAPL[2:]]))
+    while now < START_NS + 100 * NS:
+        now = gateway.advance(now)
+    client.read()
+    assert {m[3] for m in client.seen if m[0] == "4"} >= {"404", "1100", "1101"}
+    assert select(gateway.journal.lines, "scenario_done")
+    (order,) = gateway.exchange.done.values()
+    assert order.status == "Filled"
 
 
 def test_target():
@@ -247,8 +271,19 @@ def test_rules_of_a_scenario_reach_the_exchange(tmp_path):
     assert gateway.exchange.rules.oca_cancel_cascade is False
 
 
+@pytest.mark.parametrize("rate", ["0.01", "'0.01'"])
+def test_a_rule_that_is_an_amount_may_be_written_as_a_number_or_a_text(tmp_path, rate):
+    path = tmp_path / "mine.toml"
+    path.write_text(f"title = 't'\n[rules]\ncommission_per_share = {rate}\n")
+    gateway = make_gateway(GatewaySettings(scenario=str(path)), Journal(), START_NS)
+    client = RawClient(gateway)
+    client.send(*place(1, quantity="1000", kind="MKT", lmt=""))
+    assert [e.commission for e in gateway.exchange.executions] == [D(10)]
+
+
 # refusals: text, line, what is named -------------------------------------------------------------------------------
 
+MINE = "title = 't'\n[[contract]]\ncon_id = 5\nsymbol = 'ZED'\n"
 BAD = [
     ("title = ", 1, "TOML"),
     ("title = 3", 1, "title"),
@@ -266,14 +301,30 @@ BAD = [
     ("title = 't'\n[[step]]\nhalt = {symbol = 'AAPL'}\ncancel = {order_ref = 'a'}", 2, "one thing"),
     ("title = 't'\n[rules]\noca = 1", 2, "oca"),
     ("title = 't'\n[rules]\noca_amend = 'yes'", 3, "oca_amend"),
+    ("title = 't'\n[rules]\ncommission_per_share = nan", 3, "rules.commission_per_share"),
+    ("title = 't'\n[rules]\npreset_tif = 'DAY'\ncommission_minimum = -1", 4, "commission_minimum"),
     ("title = 't'\n[[position]]\nsymbol = 'AAPL'\nquantity = 0\ncost = 1", 4, "position[0].quantity"),
+    ("title = 't'\n[[position]]\nsymbol = 'AAPL'\nquantity = 1\ncost = 1\naccount = 'U9'", 6, "'U9' is not one of DU7"),
+    ("title = 't'\n[[model]]\nsymbol = 'ZZZ'", 3, "model[0].symbol"),
+    ("title = 't'\n[[model]]\nsymbol = 'SPY'\nvolatility = -1", 4, "model[0].volatility"),
+    ("title = 't'\n[[model]]\nvolatilty = 1\nsymbol = 'SPY'", 2, "volatilty"),
+    ("title = 't'\n[[model]]\nsymbol = 'SPY'\n[[model]]\nsymbol = 'SPY'", 5, "model[1].symbol"),
+    (MINE, 3, "con_id: 265598 is another", ("5", "265598")),
+    (MINE + "[[contract]]\ncon_id = 5\nsymbol = 'TWO'", 6, "contract[1].con_id"),
+    (MINE, 3, "con_id", ("5", "700000000")),
+    (MINE, 4, "conId 265598", ("ZED", "AAPL")),
+    (MINE + "market_rule_id = 999", 5, "market_rule_id: 999 is not known: 26"),
+    (MINE + "sec_type = 'FUT'\nexpiry = '20301220'\nunder = 'ZZZ'", 7, "contract[0].under"),
+    (MINE + 'exchange = "A\\u0000B"', 5, "contract[0].exchange"),
+    (MINE + 'long_name = "A\\u0000B"', 5, "contract[0].long_name"),
+    (MINE + "currency = ''", 5, "contract[0].currency"),
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "named"), BAD)
-def test_a_wrong_scenario_is_refused_with_file_line_and_field(text, line, named):
+@pytest.mark.parametrize(("text", "line", "named", "change"), [(*bad, ("", ""))[:4] for bad in BAD])
+def test_a_wrong_scenario_is_refused_with_file_line_and_field(text, line, named, change):
     with pytest.raises(ScenarioError) as refused:
-        parse(text, "mine.toml")
+        parse(text.replace(*change, 1), "mine.toml", ("DU7",))
     assert str(refused.value).startswith(f"mine.toml:{line}:"), refused.value
     assert named in str(refused.value)
 

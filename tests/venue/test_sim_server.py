@@ -93,7 +93,10 @@ def test_it_dies_with_its_parent(tmp_path):
 
 @pytest.mark.parametrize(("settings", "said"), [
     ({"scenario": "nope"}, "scenario 'nope' is not known"), ({"replay": "/nowhere.csv", "symbol": "SPY"}, "the day is"),
-    ({"scenario": "target", "replay": "x"}, "both are given"), ({"prot": 1}, "prot"), ({"accounts": []}, "account")])
+    ({"scenario": "target", "replay": "x"}, "both are given"), ({"prot": 1}, "prot"), ({"accounts": []}, "account"),
+    ({"accounts": ["DU1,DU2"]}, "accounts[0]"), ({"port": 65536}, "port"), ({"control": -1}, "control"),
+    ({"journal": "/nowhere/x.jsonl"}, "--journal /nowhere/x.jsonl: No such file"), ({"to": "10:00"}, "--to '10:00'"),
+    ({"symbol": "SPY"}, "--symbol 'SPY'")])
 def test_settings_that_cannot_be_used_end_it_with_one_sentence(settings, said):
     done = subprocess.run([sys.executable, "-m", "actors.venue.simulator", json.dumps(settings)], cwd=ROOT,
                           capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)})

@@ -172,6 +172,15 @@ def test_executions_are_filtered_by_client_side_symbol_and_time(everybody, seen)
     assert asked(one, 0, "", "", "SPY", "", "", "") == 0
     assert asked(one, 0, "", "20990101-00:00:00", "", "", "", "") == 0
     assert asked(one, 1, "", "20251009-00:00:00", "", "", "", "") == 1
+    assert asked(one, 1, "", "", "", "", "NASDAQ", "") == 1, "the exchange that the execution names"
+    assert asked(one, 1, "", "", "", "", "NYSE", "") == 0
+
+
+@pytest.mark.parametrize("asked", [
+    (0, "", "yesterday", "", "", "", ""), (0, "", "", "", "", "", "HOLD"), (0, "DU9", "", "", "", "", "")])
+def test_a_filter_of_executions_that_says_nothing_is_refused(asked):
+    answer = RawClient(memory_gateway()).send(7, 3, 9, *asked)
+    assert [m[:4] for m in answer] == [["4", "2", "9", "321"]]
 
 
 def test_market_data_is_81_58_then_ticks_and_a_snapshot_ends_with_57():
@@ -226,6 +235,20 @@ def test_account_messages_end_even_for_an_unknown_account():
     summary = client.send(62, 1, 3, "All", "NetLiquidation,TotalCashValue")
     assert [m[4] for m in summary[:-1]] == ["NetLiquidation", "TotalCashValue"]
     assert summary[-1][0] == "64"
+
+
+@pytest.mark.parametrize("no", ["0", "False", ""])
+def test_account_updates_end_in_every_spelling_of_no(no):
+    client = RawClient(memory_gateway())
+    assert client.send(6, 2, "True", "DU1000001")
+    assert client.send(6, 2, no, "DU1000001") == []
+    assert client.session.wants_account is None
+
+
+def test_updates_of_another_account_end_those_of_the_first_with_2100():
+    client = RawClient(memory_gateway(accounts=("DU1", "DU2")))
+    for account, codes in (("DU1", []), ("DU1", []), ("DU2", ["2100"])):
+        assert [m[3] for m in client.send(6, 2, 1, account) if m[0] == "4"] == codes
 
 
 def test_a_fill_is_pushed_to_position_and_account_subscribers():

@@ -35,9 +35,14 @@ def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Ga
     """
     if settings.scenario and settings.replay:
         raise ValueError("a gateway plays either a scenario or a replay; both are given")
+    if not settings.replay:
+        for name in ("to", "symbol", "replay_date"):
+            if getattr(settings, name) is not None:
+                given = f"--{name.replace('_', '-')} {getattr(settings, name)!r}"
+                raise ValueError(f"{given}: there is no replay that it could be of")
     if not settings.accounts:
         raise ValueError("a gateway needs at least one account")
-    story = scenarios.load(settings.scenario) if settings.scenario else None
+    story = scenarios.load(settings.scenario, settings.accounts) if settings.scenario else None
     rules = settings.rules
     if story is not None and story.rules:
         rules = msgspec.structs.replace(rules, **story.rules)

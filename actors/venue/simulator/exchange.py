@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from actors.venue.simulator import amendment, combo_fills, combos, previews, validation
 from actors.venue.simulator.book import STOPS, Book
+from actors.venue.simulator.holds import LOCATE
 from actors.venue.simulator.orders import UNSET_ID, Execution, Order, Position
 from actors.venue.simulator.reports import Report
 from actors.venue.simulator.rolls import MS
@@ -221,9 +222,7 @@ class Exchange(Sessions):
         self.timetable.enter(order)
         if order.manual and self.auto_bind:
             self._bind(order)
-        order.status = "PreSubmitted"
-        if order.order_type in STOPS and not order.triggered:
-            order.why_held = "trigger"
+        order.status, order.why_held = "PreSubmitted", self._own_hold(order)
         if self.families.waits(order, self.orders, self.rules):
             order.why_held = "child"
         at_once = not order.why_held and not self.holds.wanted(order) and self._in_hours(order, now_ns)
@@ -261,8 +260,8 @@ class Exchange(Sessions):
         if self.families.waits(order, self.orders, self.rules):
             return
         if order.why_held == "child":
-            order.why_held = "trigger" if order.order_type in STOPS else ""
-        if not self.holds.watch(order, now_ns):
+            order.why_held = self._own_hold(order)
+        if not self._waits(order, now_ns):
             self._start(order, now_ns)
 
     def _watch_again(self, order: Order, now_ns: int) -> None:
@@ -289,6 +288,7 @@ class Exchange(Sessions):
 
     def _start(self, order: Order, now_ns: int) -> None:
         """Let an order that waits for nothing meet the market."""
+        order.why_held = "" if order.why_held == LOCATE else order.why_held
         self.book(order.contract.con_id).add(order)
         self._note(order)
         waits = self._awaits_opening(order, now_ns) or (order.order_type in STOPS and not order.triggered)

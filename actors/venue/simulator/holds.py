@@ -2,9 +2,10 @@
 
 Law: this file judges and remembers; the exchange lets the orders go, or cancels them.
 
-`goodAfterTime` keeps an order from the market until then. Conditions keep it until they hold all at once; with
-`conditionsCancelOrder` the order works meanwhile and is cancelled when they hold. A conjunction joins a condition to
-the next one, and binds closer than or; the last one's is not looked at. Once let go, an order stays let go.
+`goodAfterTime` keeps an order from the market until then, a short sale that waits for its shares is kept `locate_ms`.
+Conditions keep it until they hold all at once; with `conditionsCancelOrder` the order works meanwhile and is cancelled
+when they hold. A conjunction joins a condition to the next one, and binds closer than or; the last one's is not looked
+at. Once let go, an order stays let go.
 
 | condition | holds when |
 |---|---|
@@ -47,14 +48,18 @@ if TYPE_CHECKING:
 NS = 1_000_000_000
 USUAL_HOURS = Hours()
 DOUBLE = frozenset({1, 3})
+LOCATE = "locate"
+"""What holds a short sale until shares to borrow are found, which takes `locate_ms` of the rules."""
 
 
 class Watch:
     """One order under watch. `waits`: it must not work yet."""
 
-    def __init__(self, order: Order, now_ns: int) -> None:
+    def __init__(self, order: Order, now_ns: int, locate_ms: int) -> None:
         self.order = order
         after = parse_ib_time_ns(order.extras.get("goodAfterTime", ""))
+        if order.why_held == LOCATE:
+            after = max(after or 0, now_ns + locate_ms * 1_000_000)
         self.after_ns = after if after is not None and after > now_ns else None
         self.waits = True
         self.wakes: set[int] = set()
@@ -79,7 +84,7 @@ class Holds:
     @staticmethod
     def wanted(order: Order) -> bool:
         """Return whether this order has anything to be watched for."""
-        return bool(order.instructions.conditions or order.extras.get("goodAfterTime"))
+        return bool(order.instructions.conditions or order.extras.get("goodAfterTime") or order.why_held == LOCATE)
 
     def waits(self, order: Order) -> bool:
         watch = self.watches.get(order.key)
@@ -90,7 +95,7 @@ class Holds:
         if not self.wanted(order):
             return False
         conditions = order.instructions.conditions
-        watch = self.watches[order.key] = Watch(order, now_ns)
+        watch = self.watches[order.key] = Watch(order, now_ns, self._exchange.rules.locate_ms)
         for condition in conditions:
             if isinstance(condition, PriceCondition | VolumeCondition | PercentChangeCondition):
                 self._by_contract.setdefault(condition.con_id, {})[order.key] = watch

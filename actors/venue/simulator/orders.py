@@ -266,6 +266,10 @@ class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     child_202: bool = True
     """Each child that falls with its parent is told by 202 after its status."""
 
+    locate_ms: Milliseconds = 0
+    """How long shares are looked for that a sale of more than the account holds has to borrow: 404, and the order is
+    held by `locate` meanwhile. 0: there are always enough."""
+
     # Amendments and ids [6.2, 8].
     accept_delay_ms: Milliseconds = 0
     """How long the venue takes to accept a new order; until then nothing is said of it."""
@@ -347,3 +351,9 @@ class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How a combination with NonGuaranteed=1 trades: whole, or its first leg alone and the others at the next price."""
     completed_cap: int = 20_000
     """How many final orders, and how many executions, are remembered."""
+
+    def __post_init__(self) -> None:
+        for name in ("commission_per_share", "commission_minimum", "commission_per_contract"):
+            rate = getattr(self, name)
+            if not rate.is_finite() or not 0 <= rate <= 1000:
+                raise ValueError(f"{name} {rate} is not between 0 and 1000")

@@ -85,6 +85,11 @@ def _executions(f: Fields, version: int) -> Request:
                    values={"forClient": client, **{n: f.text(n) for n in names}})
 
 
+def _account_updates(f: Fields, version: int) -> Request:
+    f.skip("version", 1)
+    return Request(name="reqAccountUpdates", values={"subscribe": f.flag("subscribe"), "account": f.text("account")})
+
+
 def _plain(name: str, version_field: bool, req: bool, *fields: str) -> Callable[[Fields, int], Request]:
     """Make a decoder for the many requests that are a number and a few texts."""
 
@@ -134,7 +139,7 @@ DECODERS: dict[int, tuple[str, Decoder]] = {
         (3, "placeOrder", place_order),
         (4, "cancelOrder", _plain("cancelOrder", True, True, "manualTime")),
         (5, "reqOpenOrders", _plain("reqOpenOrders", True, False)),
-        (6, "reqAccountUpdates", _plain("reqAccountUpdates", True, False, "subscribe", "account")),
+        (6, "reqAccountUpdates", _account_updates),
         (7, "reqExecutions", _executions),
         (8, "reqIds", _plain("reqIds", True, False, "n")),
         (9, "reqContractDetails", _contract_details),

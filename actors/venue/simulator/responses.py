@@ -66,12 +66,17 @@ def contract_details(c: Contract, req_id: int, version: int, now_ns: int, always
     hours, liquid = HOURS.get(c.sec_type, STOCK_HOURS)
     fields += [
         c.multiplier, ORDER_TYPES,
-        c.valid_exchanges, "1", c.under_con_id, c.long_name, c.primary_exchange, c.expiry[:6], "", "", "",
+        c.valid_exchanges, "1", c.under_con_id, _escaped(c.long_name), c.primary_exchange, c.expiry[:6], "", "", "",
         "US/Eastern", trading_hours(today, *hours, always_open), trading_hours(today, *liquid, always_open),
         "", "0", *ids, "1" if c.sec_type == "STK" else "2", under, c.under_sec_type, rules, c.expiry, c.stock_type]
     if version >= 164:
         fields += ["1", "1", "100"] if c.sec_type == "STK" else ["1", "1", "1"]
     return encode(*fields)
+
+
+def _escaped(text: str) -> str:
+    """Spell a name as the clients read it, with `\\uXXXX` for what is not ASCII (ib-wire.md 3)."""
+    return text.encode("unicode_escape").decode("ascii")
 
 
 def option_parameters(req_id: int, exchange: str, under: Contract, trading_class: str, multiplier: str,

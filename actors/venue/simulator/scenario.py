@@ -39,11 +39,12 @@ from datetime import datetime
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 
-from actors.venue.simulator.contracts import BUILT_IN
+from actors.venue.simulator import chains
+from actors.venue.simulator.contracts import BUILT_IN, BUILT_IN_RULES, DERIVED, ROOTS, Contract
 from actors.venue.simulator.faults import reading
 from actors.venue.simulator.faults.kinds import AnyFault, Fault
 from actors.venue.simulator.orders import ExchangeRules
@@ -54,6 +55,7 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Patterns = Pattern | Annotated[list[Pattern], msgspec.Meta(min_length=1, max_length=20)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+Name = Annotated[str, msgspec.Meta(pattern="^[ -~]{0,40}$")]
 
 
 class ScenarioError(ValueError):
@@ -172,10 +174,10 @@ class NewContract(Part, frozen=True, kw_only=True):
     (a symbol; default: its own) unless a quote names its `local_symbol`.
     """
 
-    con_id: Annotated[int, msgspec.Meta(gt=0)]
+    con_id: Annotated[int, msgspec.Meta(gt=0, lt=chains.FUTURE_BASE)]
     symbol: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9. ]{1,20}$")]
-    long_name: str = ""
-    primary_exchange: str = "NASDAQ"
+    long_name: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f]{0,100}$")] = ""
+    primary_exchange: Name = "NASDAQ"
     min_tick: Positive = Decimal("0.01")
     market_rule_id: int = 26
     reference_price: Positive = Decimal(100)
@@ -184,10 +186,10 @@ class NewContract(Part, frozen=True, kw_only=True):
     strike: Positive | None = None
     right: Literal["", "C", "P"] = ""
     multiplier: Annotated[str, msgspec.Meta(pattern="^([1-9][0-9]{0,5})?$")] = ""
-    exchange: str = "SMART"
-    currency: str = "USD"
-    local_symbol: str = ""
-    trading_class: str = ""
+    exchange: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9.]{1,20}$")] = "SMART"
+    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] = "USD"
+    local_symbol: Name = ""
+    trading_class: Name = ""
     under: str = ""
     optionable: bool = False
 
@@ -203,7 +205,7 @@ class Scenario(Part, frozen=True, kw_only=True):
 
     title: Annotated[str, msgspec.Meta(min_length=1)]
     story: str = ""
-    rules: dict[str, bool | int | str] = {}
+    rules: dict[str, Any] = {}
     contract: list[NewContract] = []
     position: list[OpeningPosition] = []
     quote: list[Price] = []
@@ -218,22 +220,22 @@ def packaged() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
 
 
-def load(name_or_path: str) -> Scenario:
-    """Read a scenario by file path or packaged name; raises ScenarioError."""
+def load(name_or_path: str, accounts: tuple[str, ...] = ()) -> Scenario:
+    """Read a scenario by file path or packaged name; with `accounts`, others are refused. Raises ScenarioError."""
     path = Path(name_or_path)
     if path.suffix == ".toml" or "/" in name_or_path:
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ScenarioError(f"{name_or_path}: cannot be read: {error}") from None
-        return parse(text, name_or_path)
+        return parse(text, name_or_path, accounts)
     if name_or_path not in packaged():
         raise ScenarioError(f"scenario {name_or_path!r} is not known; there are: {', '.join(packaged())}")
     source = resources.files("actors.venue.simulator") / "scenarios" / f"{name_or_path}.toml"
-    return parse(source.read_text("utf-8"), f"{name_or_path}.toml")
+    return parse(source.read_text("utf-8"), f"{name_or_path}.toml", accounts)
 
 
-def parse(text: str, name: str) -> Scenario:
+def parse(text: str, name: str, accounts: tuple[str, ...] = ()) -> Scenario:
     """Check a scenario's text; raises ScenarioError with file, line, field and rule."""
     try:
         data = tomllib.loads(text, parse_float=Decimal)
@@ -247,8 +249,8 @@ def parse(text: str, name: str) -> Scenario:
         message, _, where = str(error).partition(" - at `")
         field = where.rstrip("`").removeprefix("$.") or "file"
         raise ScenarioError(f"{name}:{_line_of(text, field)}: field {field}: {message}") from None
-    _check(scenario, text, name)
-    return scenario
+    rules = _check(scenario, text, name, accounts)
+    return msgspec.structs.replace(scenario, rules={rule: getattr(rules, rule) for rule in scenario.rules})
 
 
 def out_of_bounds(value: Any, field: str) -> tuple[str, str] | None:
@@ -271,12 +273,12 @@ def out_of_bounds(value: Any, field: str) -> tuple[str, str] | None:
     return None
 
 
-def _check(scenario: Scenario, text: str, name: str) -> None:
-    """Check what types cannot say: known symbols, one action a step, rules that exist."""
+def _check(scenario: Scenario, text: str, name: str, accounts: tuple[str, ...]) -> ExchangeRules:
+    """Check what types cannot say: known symbols, one action a step; return the rules, which must exist."""
     symbols = {c.symbol for c in BUILT_IN} | {c.symbol for c in scenario.contract}
     symbols |= {c.local_symbol for c in scenario.contract if c.local_symbol}
 
-    def refuse(field: str, rule: str) -> None:
+    def refuse(field: str, rule: str) -> NoReturn:
         raise ScenarioError(f"{name}:{_line_of(text, field)}: field {field}: {rule}")
 
     def known(field: str, symbol: str) -> None:
@@ -298,12 +300,18 @@ def _check(scenario: Scenario, text: str, name: str) -> None:
     if unbounded is not None:
         refuse(*unbounded)
     for n, entry in enumerate(scenario.contract):
-        lacking = _incomplete(entry)
-        if lacking:
-            refuse(f"contract[{n}].{lacking[0]}", lacking[1])
+        wrong = _incomplete(entry) or _unfit(entry, scenario.contract[:n])
+        if wrong:
+            refuse(f"contract[{n}].{wrong[0]}", wrong[1])
     for table in ("quote", "position", "model"):
         for n, entry in enumerate(getattr(scenario, table)):
             known(f"{table}[{n}].symbol", entry.symbol)
+    for n, model in enumerate(scenario.model):
+        if model.symbol in [other.symbol for other in scenario.model[:n]]:
+            refuse(f"model[{n}].symbol", f"symbol {model.symbol!r} has a [[model]] already")
+    for n, position in enumerate(scenario.position):
+        if accounts and position.account is not None and position.account not in accounts:
+            refuse(f"position[{n}].account", f"account {position.account!r} is not one of {', '.join(accounts)}")
     for n, step in enumerate(scenario.step):
         actions = [a for a in ACTIONS if getattr(step, a) is not None]
         if len(actions) > 1:
@@ -319,10 +327,25 @@ def _check(scenario: Scenario, text: str, name: str) -> None:
         if step.price is not None and step.price.last is step.price.bid is step.price.ask is None:
             refuse(f"step[{n}].price", "give at least one of last, bid and ask")
     try:
-        msgspec.convert(scenario.rules, ExchangeRules)
+        return msgspec.convert(scenario.rules, ExchangeRules)
     except msgspec.ValidationError as error:
         rule, _, where = str(error).partition(" - at `$.")
-        refuse(f"rules.{where.rstrip('`')}".rstrip("."), rule)
+        refuse(f"rules.{where.rstrip('`') or rule.split()[0]}", rule)
+
+
+def _unfit(c: NewContract, others: list[NewContract]) -> tuple[str, str] | None:
+    """Return field and rule of what a contract has in common with another one, or names and nobody knows."""
+    listed: list[Contract | NewContract] = [*BUILT_IN, *others]
+    if any(c.con_id == other.con_id for other in listed):
+        return "con_id", f"{c.con_id} is another contract's already"
+    same = next((o for o in listed if (o.symbol, o.sec_type, o.currency) == (c.symbol, c.sec_type, c.currency)), None)
+    if same is not None and c.sec_type not in DERIVED:
+        return "symbol", f"{c.symbol!r} is there already with conId {same.con_id}; a [[quote]] gives it another price"
+    if c.market_rule_id not in BUILT_IN_RULES:
+        return "market_rule_id", f"{c.market_rule_id} is not known: {', '.join(map(str, sorted(BUILT_IN_RULES)))}"
+    if c.under and c.under not in {o.symbol for o in [*listed, *ROOTS]}:
+        return "under", f"symbol {c.under!r} is not known"
+    return None
 
 
 def _incomplete(c: NewContract) -> tuple[str, str] | None:

@@ -1,4 +1,5 @@
-"""Orders and the exchange's hours: who may work now, who waits for the opening, and what a change of phase tells.
+"""Orders and the exchange's hours: who may work now, who waits for the opening or for shares to be lent, and what a
+change of phase tells.
 
 Law: where the exchange keeps no hours, everybody may work always. Nothing here trades.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 from actors.venue.simulator import validation
 from actors.venue.simulator.book import STOPS
 from actors.venue.simulator.endings import Endings
+from actors.venue.simulator.holds import LOCATE
 from actors.venue.simulator.hours import works
 from actors.venue.simulator.orders import Order
 
@@ -17,6 +19,25 @@ class Sessions(Endings):
 
     def _in_hours(self, order: Order, now_ns: int) -> bool:
         return self.hours is None or works(order, self.hours.phase(now_ns))
+
+    def _own_hold(self, order: Order) -> str:
+        """Return what holds an accepted order by its own nature: its trigger, or shares that nobody has lent yet.
+
+        A stop is not located: it would have to be at its trigger. Shares located elsewhere come with shortSaleSlot 2.
+        """
+        if order.order_type in STOPS:
+            return "" if order.triggered else "trigger"
+        if not self.rules.locate_ms or order.is_buy or order.contract.sec_type != "STK":
+            return ""
+        held = self.accounts.positions.get((order.account, order.contract.con_id))
+        covered = held is not None and held.quantity >= order.total
+        return "" if covered or order.extras.get("shortSaleSlot") == "2" else LOCATE
+
+    def _waits(self, order: Order, now_ns: int) -> bool:
+        """Return whether an order must wait for a time, for conditions or for shares (404)."""
+        if order.why_held == LOCATE:
+            self._tell.error(order, 404, validation.LOCATE_WARNING)
+        return self.holds.watch(order, now_ns)
 
     def _awaits_opening(self, order: Order, now_ns: int) -> bool:
         """Return whether an order that begins to work has to wait for its hours, and say so (399)."""

@@ -16,13 +16,15 @@ from actors.venue.simulator.wire import DEFAULT_SERVER_VERSION
 
 DEFAULT_ACCOUNT = "DU1000001"
 Permission = Literal["live", "delayed", "none"]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+AccountName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9]{1,32}$")]
 Few = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that `run_gateway` needs; one of `scenario`, `replay` and the seeded `market` drives the prices."""
 
-    port: int = 0
+    port: Port = 0
     """TCP port on 127.0.0.1; 0 takes any free one."""
     announce: bool = False
     """Print one JSON line {"event":"listening","port":N} on stdout when the port is open."""
@@ -77,7 +79,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     tick_by_tick_limits: bool = False
     """Allow tick-by-tick data only as IB does: for 5 % of `data_lines` at once, and for one instrument once in 15 s."""
 
-    accounts: tuple[str, ...] = (DEFAULT_ACCOUNT,)
+    accounts: tuple[AccountName, ...] = (DEFAULT_ACCOUNT,)
     cash: Decimal = Decimal(1_000_000)
     """Starting cash of each account, USD."""
     positions: tuple[str, ...] = ()
@@ -117,7 +119,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Seed of everything that is drawn for the faults."""
     fault_rate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     """Above 0: draw faults of all kinds from the seed as well, about this often per occasion (faults/reading.py)."""
-    control: int | None = None
+    control: Port | None = None
     """TCP port on 127.0.0.1 of the control interface (control_server.py); 0 takes any free one, None opens none."""
     control_token_file: str | None = None
     """File of mode 0600 that holds the control interface's token; None makes one up and announces it."""

@@ -26,11 +26,14 @@ TYPES = frozenset({"MKT", "LMT", "STP", "STP LMT", "TRAIL", "TRAIL LIMIT"})
 TIFS = frozenset({"", "DAY", "GTC", "IOC", "FOK", "GTD"})
 LARGEST = 10**9            # prices and quantities: their products stay exact
 TRIGGER_METHODS = frozenset({0, 1, 2, 3, 4, 7, 8})
+ZONES = {"Greenwich Mean Time": "Greenwich"}       # as the hello spells it
 NS = 1_000_000_000
 ZONE_WARNING = ("Warning: You submitted request with date-time attributes without explicit time zone. Please switch to "
                 "use yyyymmdd-hh:mm:ss in UTC or use instrument time zone, like US/Eastern.")
 RTH_WARNING = ("Order Event Warning: Attribute 'Outside Regular Trading Hours' is ignored based on the order type and "
                "destination. PlaceOrder is now being processed.")
+
+LOCATE_WARNING = "Order held while securities are located."
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -148,6 +151,9 @@ def shape(order: Order, exchange: Exchange) -> Problem | None:
         return Problem(111, f"The tif {order.tif} and the order type {order.order_type} are incompatible.")
     if order.oca_group and order.oca_type not in (0, 1, 2, 3):
         return Problem(321, f"Error validating request.-'b' : cause - Invalid OCA type {order.oca_type}")
+    if order.trigger_method not in TRIGGER_METHODS:
+        return Problem(321, f"Error validating request.-'b' : cause - Invalid trigger method {order.trigger_method}; "
+                            "allowed is 0, 1, 2, 3, 4, 7 or 8")
     return _instructions(order, exchange) or _prices(order, exchange)
 
 
@@ -283,7 +289,8 @@ def parse_ib_time_ns(text: str) -> int | None:
             when = datetime.strptime(text, "%Y%m%d-%H:%M:%S").replace(tzinfo=UTC)
         else:
             parts = text.split()
-            zone = ZoneInfo(parts[2]) if len(parts) > 2 else NEW_YORK
+            name = " ".join(parts[2:])
+            zone = ZoneInfo(ZONES.get(name, name)) if name else NEW_YORK
             when = datetime.strptime(" ".join(parts[:2]), "%Y%m%d %H:%M:%S").replace(tzinfo=zone)
     except (ValueError, IndexError, ZoneInfoNotFoundError, OSError):
         return None

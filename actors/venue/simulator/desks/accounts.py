@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 NS = 1_000_000_000
 MAX_SUMMARIES = 2
 ACCOUNT_UPDATES = ("reqAccountUpdates", -1)
+UNSUBSCRIBED = "New account data requested from TWS.  API client has been unsubscribed from account data."
 INVALID = "Error validating request.-'b' : cause - "
 
 
@@ -64,15 +65,19 @@ def cancel_positions(session: Session, request: Request, now_ns: int) -> None:
 
 
 def account_updates(session: Session, request: Request, now_ns: int) -> None:
-    """Answer reqAccountUpdates: 6*, 7*, 8, 54. The end comes for an unknown account too."""
+    """Answer reqAccountUpdates: 6*, 7*, 8, 54. The end comes for an unknown account too; another one ends the first."""
     gateway = session.gateway
     account = str(request.values["account"]) or gateway.settings.accounts[0]
+    known = account in gateway.settings.accounts
+    replaced = known and session.wants_account not in (None, account) and bool(request.values["subscribe"])
     _end(session, ACCOUNT_UPDATES)
     session.wants_account = None
-    if str(request.values["subscribe"]) == "0":
+    if replaced:
+        session.error(-1, 2100, UNSUBSCRIBED, now_ns)
+    if not request.values["subscribe"]:
         return
     session.wants_account = account
-    if account in gateway.settings.accounts:
+    if known:
         _begin(session, ACCOUNT_UPDATES, AccountFeed(session, account), now_ns)
     session.send("accountDownloadEnd", encode(54, 1, account), now_ns, account=account)
 

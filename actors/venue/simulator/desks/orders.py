@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NS = 1_000_000_000
 MAX_ORDER_ID = 2**31 - 1
 INVALID = "Error validating request.-'bN' : cause - "
+SIDES = {"": "", "BUY": "BOT", "SELL": "SLD", "BOT": "BOT", "SLD": "SLD"}
 
 
 def record(session: Session, p: PlaceOrder, now_ns: int) -> None:
@@ -170,21 +171,23 @@ def completed_orders(session: Session, request: Request, now_ns: int) -> None:
 def executions(session: Session, request: Request, now_ns: int) -> None:
     """Answer reqExecutions: today's, since midnight New York on the exchange's clock, filtered (ib-wire.md 9)."""
     gateway, asked = session.gateway, request.values
-    account = str(asked["account"])
-    if account and account not in gateway.settings.accounts:
-        session.error(request.req_id, 321, f"Error validating request.-'bZ' : cause - Invalid account code {account!r}",
-                      now_ns)
+    account, side, since_text = str(asked["account"]), str(asked["side"]).upper(), str(asked["time"])
+    asked_since = parse_ib_time_ns(since_text) if since_text else 0
+    wrong = (f"Invalid account code {account!r}" if account and account not in gateway.settings.accounts else
+             f"Invalid side {side[:20]!r}: BUY or SELL" if side not in SIDES else
+             f"Invalid time {since_text[:40]!r}: yyyymmdd hh:mm:ss TZ, or yyyymmdd-hh:mm:ss (UTC)"
+             if asked_since is None else "")
+    if wrong:
+        session.error(request.req_id, 321, f"Error validating request.-'bZ' : cause - {wrong}", now_ns)
         return
-    since = midnight_ns(gateway.exchange_ns(now_ns))
-    if asked["time"]:
-        since = max(since, parse_ib_time_ns(str(asked["time"])) or 0)
+    since = max(midnight_ns(gateway.exchange_ns(now_ns)), asked_since or 0)
     everybody = gateway.settings.all_executions or session.client_id == gateway.settings.master_client_id
     client = asked["forClient"] or (None if everybody else session.client_id)
-    side = {"BUY": "BOT", "SELL": "SLD"}.get(str(asked["side"]).upper(), "")
     for e in gateway.exchange.executions:
         fits = (client in (None, e.client_id) and e.time_ns // NS * NS >= since // NS * NS
                 and account in ("", e.account) and asked["symbol"] in ("", e.contract.symbol)
-                and asked["secType"] in ("", e.contract.sec_type) and side in ("", e.side))
+                and asked["secType"] in ("", e.contract.sec_type) and SIDES[side] in ("", e.side)
+                and asked["exchange"] in ("", e.contract.primary_exchange))
         if fits:
             session.send("execDetails", order_messages.exec_details(e, request.req_id, session.version), now_ns,
                          reqId=request.req_id, orderId=e.order_id, execId=e.exec_id, orderRef=e.order_ref)
