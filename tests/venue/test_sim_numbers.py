@@ -1,0 +1,83 @@
+"""Numbers that must agree with one another, however they are asked for: money, bars, hours, expiries."""
+
+from __future__ import annotations
+
+from decimal import Decimal as D
+
+import ib_insync
+import pytest
+
+from actors.venue.simulator.account_values import account_values, pnl
+from actors.venue.simulator.feeds import Trade
+from actors.venue.simulator.orders import Position
+from actors.venue.simulator.settings import DEFAULT_ACCOUNT
+from tests.venue.gateway_fixture import memory_gateway
+from tests.venue.library_client import LibraryClient, named
+
+pytestmark = pytest.mark.unit
+CONTRACTS = {
+    "stock": ib_insync.Stock("AAPL", "SMART", "USD", conId=265598),
+    "future": ib_insync.Future("ES", "202512", "CME"),
+    "option": ib_insync.Option("AAPL", "20251121", 100, "P", "SMART"),
+    "euros": ib_insync.Forex("EURUSD", conId=12087792),
+    "yen": ib_insync.Forex("USDJPY", conId=15016059)}
+
+
+def market(client: LibraryClient, con_id: int, price: D, away: D) -> None:
+    gateway = client.gateway
+    contract = gateway.contracts.get(con_id)
+    assert contract is not None
+    gateway.set_quote(contract, client.now, bid=price - away, ask=price + away, match=False)
+    gateway.trade(contract, Trade(price, D(100), gateway.exchange_ns(client.now)), client.now)
+
+
+def amounts(client: LibraryClient) -> dict[str, D]:
+    found = account_values(client.gateway, DEFAULT_ACCOUNT)
+    return {v.tag: D(v.text) for v in found if v.currency == "USD" and not v.ledger}
+
+
+# money ---------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("kind", CONTRACTS)
+def test_net_liquidation_moves_by_the_day_s_gain_and_a_what_if_says_where_the_fill_leads(kind):
+    client = LibraryClient(ib_insync, memory_gateway())
+    contract = client.gateway.contracts.get(named(client.ask("reqContractDetails", 1, CONTRACTS[kind]),
+                                                  "contractDetails")[0][1].contract.conId)
+    asked = ib_insync.Contract(conId=contract.con_id, exchange=contract.exchange)
+    factor = 1000 if kind in ("euros", "yen") else 1
+    for n, (action, quantity) in enumerate([("BUY", 10), ("SELL", 25), ("BUY", 10), ("BUY", 5)]):     # long, short, flat
+        order = {"action": action, "totalQuantity": quantity * factor, "orderType": "MKT", "tif": "DAY"}
+        what_if = client.ask("placeOrder", 50 * n + 10, asked, ib_insync.Order(**order, whatIf=True))
+        state = named(what_if, "openOrder")[0][3]
+        client.ask("placeOrder", 50 * n + 11, asked, ib_insync.Order(**order))
+        quote = client.gateway.exchange.quote_of(contract.con_id)
+        last, touch = quote.last, quote.ask if action == "BUY" else quote.bid
+        slipped = contract.usd(abs(touch - last) * quantity * factor * contract.unit, last)
+        now = amounts(client)
+        assert float(state.initMarginAfter) == pytest.approx(float(now["InitMarginReq"]), abs=0.01)
+        assert float(state.maintMarginAfter) == pytest.approx(float(now["MaintMarginReq"]), abs=0.01)
+        assert float(state.equityWithLoanAfter) - float(slipped) == pytest.approx(
+            float(now["EquityWithLoanValue"]), abs=0.02)
+        options = sum(p.value(D(str(last))) for p in positions(client) if p.contract.sec_type == "OPT")
+        assert now["EquityWithLoanValue"] + options == pytest.approx(now["NetLiquidation"], abs=D("0.01"))
+        market(client, contract.con_id, last + (1 if n % 2 else -1) * 20 * contract.min_tick, contract.min_tick)
+        gain = pnl(client.gateway, DEFAULT_ACCOUNT)
+        assert amounts(client)["NetLiquidation"] - 1_000_000 == pytest.approx(gain.daily, abs=D("0.01"))
+        assert gain.daily == pytest.approx(gain.unrealized + gain.realized, abs=D("0.01"))
+    assert positions(client)[0].quantity == 0
+
+
+def positions(client: LibraryClient) -> list[Position]:
+    return list(client.gateway.exchange.accounts.positions.values())
+
+
+def test_without_a_last_price_everything_counts_at_the_same_price():
+    gateway = memory_gateway(positions=("AAPL=100@95",))
+    quote = gateway.exchange.quote_of(265598)
+    client = LibraryClient(ib_insync, gateway)
+    for bid, ask, price in ((D(90), D(91), D("90.5")), (None, None, D(95))):
+        quote.last, quote.bid, quote.ask = None, bid, ask
+        found = amounts(client)
+        assert found["GrossPositionValue"] == 100 * price
+        assert found["InitMarginReq"] == 50 * price
+        assert found["EquityWithLoanValue"] == found["NetLiquidation"] == 1_000_000 + 100 * price
