@@ -11,7 +11,7 @@ from actors.venue.simulator.account_values import account_values, pnl
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.orders import Position
 from actors.venue.simulator.settings import DEFAULT_ACCOUNT
-from tests.venue.gateway_fixture import memory_gateway
+from tests.venue.gateway_fixture import NS, memory_gateway
 from tests.venue.library_client import LibraryClient, named
 
 pytestmark = pytest.mark.unit
@@ -45,7 +45,7 @@ def test_net_liquidation_moves_by_the_day_s_gain_and_a_what_if_says_where_the_fi
                                                   "contractDetails")[0][1].contract.conId)
     asked = ib_insync.Contract(conId=contract.con_id, exchange=contract.exchange)
     factor = 1000 if kind in ("euros", "yen") else 1
-    for n, (action, quantity) in enumerate([("BUY", 10), ("SELL", 25), ("BUY", 10), ("BUY", 5)]):     # long, short, flat
+    for n, (action, quantity) in enumerate([("BUY", 10), ("SELL", 25), ("BUY", 10), ("BUY", 5)]):   # long to flat
         order = {"action": action, "totalQuantity": quantity * factor, "orderType": "MKT", "tif": "DAY"}
         what_if = client.ask("placeOrder", 50 * n + 10, asked, ib_insync.Order(**order, whatIf=True))
         state = named(what_if, "openOrder")[0][3]
@@ -81,3 +81,23 @@ def test_without_a_last_price_everything_counts_at_the_same_price():
         assert found["GrossPositionValue"] == 100 * price
         assert found["InitMarginReq"] == 50 * price
         assert found["EquityWithLoanValue"] == found["NetLiquidation"] == 1_000_000 + 100 * price
+
+
+# days ----------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("day", ["2013-03-08", "2013-03-10", "2013-11-03", "2026-03-08", "2026-11-01"])
+@pytest.mark.parametrize("speed", ["1", "3600"])
+def test_a_day_begins_at_midnight_with_the_prices_that_it_found(day, speed):
+    gateway = memory_gateway(start=f"{day}T23:50", speed=speed, positions=("AAPL=100@100",), walk_interval=D(10**7))
+    client = LibraryClient(ib_insync, gateway)
+    market(client, 265598, D(101), D("0.01"))
+    date = gateway.exchange.accounts.day
+    client.now += 599 * NS // int(speed)
+    gateway.advance(client.now)
+    assert (gateway.exchange.accounts.day, pnl(gateway, DEFAULT_ACCOUNT).daily) == (date, 100)
+    client.now += NS * 30 // int(speed)                      # half a minute late
+    market(client, 265598, D(103), D("0.01"))
+    assert gateway.exchange.accounts.day > date
+    assert pnl(gateway, DEFAULT_ACCOUNT).daily == 200
+    quote = gateway.exchange.quote_of(265598)
+    assert (quote.close, quote.open, quote.high, quote.low, quote.volume) == (101, 103, 103, 103, 100)

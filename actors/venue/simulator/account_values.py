@@ -1,9 +1,9 @@
 """What an account is worth: IB's account tags, ledgers and P&L, from positions, cash and the present prices.
 
 Law: pure reading; everything is in USD, but the P&L of one contract, which is in the contract's currency. A contract
-priced in another currency counts at its own pair's rate (`Contract.usd`). Margins are those of margin.py, as what-if answers have them. Where IB has tags for what is not
-simulated (SMA, day trades, look-ahead margins) the value is the plain one: unlimited day trades, and look-ahead equal
-to now.
+priced in another currency counts at its own pair's rate (`Contract.usd`). Margins are those of margin.py, as what-if
+answers have them. Where IB has tags for what is not simulated (SMA, day trades, look-ahead margins) the value is the
+plain one: unlimited day trades, and look-ahead equal to now.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What an account has, and what an order would do to it: holdings, cushion, and the numbers of a what-if answer.
 
 Law: it asks the exchange and changes nothing. Everything is valued at the market: last, else the middle of bid and
-ask, else the side that there is, else at what it cost, else at its reference price. A what-if assumes that the order fills completely
-there, whatever its own price is.
+ask, else the side that there is, else at what it cost, else at its reference price. A what-if assumes that the order
+fills completely there, whatever its own price is.
 """
 
 from __future__ import annotations
