@@ -101,3 +101,29 @@ def test_a_day_begins_at_midnight_with_the_prices_that_it_found(day, speed):
     assert pnl(gateway, DEFAULT_ACCOUNT).daily == 200
     quote = gateway.exchange.quote_of(265598)
     assert (quote.close, quote.open, quote.high, quote.low, quote.volume) == (101, 103, 103, 103, 100)
+
+
+def test_holidays_and_half_days_are_in_contract_details_and_in_the_history():
+    gateway = memory_gateway(start="2026-11-30T10:00", always_open=False, holidays=("20261126", "20261203"),
+                             half_days=("20261127", "20261204"))
+    client = LibraryClient(ib_insync, gateway)
+    for kind in ("stock", "future", "euros"):
+        asked = ib_insync.Future("ES", "202612", "CME") if kind == "future" else CONTRACTS[kind]
+        details = named(client.ask("reqContractDetails", 1, asked), "contractDetails")[0][1]
+        assert details.tradingHours == (
+            "20261130:0400-20261130:2000;20261201:0400-20261201:2000;20261202:0400-20261202:2000;"
+            "20261203:CLOSED;20261204:0400-20261204:1700;20261205:CLOSED")
+        assert details.liquidHours.endswith("20261203:CLOSED;20261204:0930-20261204:1300;20261205:CLOSED")
+    asked = (CONTRACTS["stock"], "", "4 D", "30 mins", "TRADES")
+    regular = named(client.ask("reqHistoricalData", 2, *asked, True, 1, False, []), "historicalData")
+    days: dict[str, list[str]] = {}
+    for _, bar in regular:
+        days.setdefault(bar.date.split()[0], []).append(bar.date.split()[1])
+    assert [(day, times[-1]) for day, times in days.items()] == [
+        ("20261124", "15:30:00"), ("20261125", "15:30:00"), ("20261127", "12:30:00"), ("20261130", "10:00:00")]
+    late = named(client.ask("reqHistoricalData", 3, *asked, False, 1, False, []), "historicalData")
+    assert max(bar.date for _, bar in late if bar.date.startswith("20261127")) == "20261127 16:30:00 US/Eastern"
+    asked = (CONTRACTS["stock"], "", "3 D", "1 day", "SCHEDULE")
+    schedule = client.ask("reqHistoricalData", 4, *asked, True, 1, False, [])
+    assert [s.endDateTime for s in named(schedule, "historicalSchedule")[0][4]] == [
+        "20261125-16:00:00", "20261127-13:00:00", "20261130-16:00:00"]

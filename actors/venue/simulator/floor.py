@@ -93,7 +93,7 @@ class Floor:
 
     def keep_hours(self, hours: Hours, now_ns: int) -> None:
         """Open and close the exchange from now on as these hours say."""
-        self.hours = self.exchange.hours = hours
+        self.hours = self.exchange.hours = self.history.hours = hours
         self.exchange_agenda.at(hours.next_change_ns(self.exchange_ns(now_ns)), self._phase_changed)
 
     def is_open(self, ex_ns: int) -> bool:

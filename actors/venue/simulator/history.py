@@ -20,6 +20,7 @@ from actors.venue.simulator import replay
 from actors.venue.simulator.contracts import Contract, ContractBook
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.history_bars import Piece, bar_key, epoch, joined, local, next_edge
+from actors.venue.simulator.hours import Hours
 from actors.venue.simulator.orders import Quote
 from actors.venue.simulator.past import FIRST_DAY, MICRO, OptionPast, Past, sessions
 from actors.venue.simulator.record import QuoteTick, Record, Series
@@ -64,6 +65,8 @@ class History:
         self._contracts = contracts
         self._seed = seed
         self.opened_s = opened_s
+        self.hours: Hours | None = None
+        """The exchange's, which know its holidays and half days."""
         self.records: dict[int, Record] = {}
         self._pasts: dict[int, Past] = {}
         self._files: dict[int, dict[date, FileDay]] = {}
@@ -143,6 +146,8 @@ class History:
         day = local(start).date()
         while day <= local(max(start, limit)).date() + timedelta(days=1):
             for a, b, regular in sessions(contract.sec_type, day):
+                if self.hours is not None:
+                    a, b = self.hours.kept(day, a, b)
                 a, b = max(a, start), min(b, limit)
                 if a < b and (regular or not regular_only):
                     if found and found[-1][2] == a and found[-1][0] == day:
