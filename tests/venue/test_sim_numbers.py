@@ -127,3 +127,32 @@ def test_holidays_and_half_days_are_in_contract_details_and_in_the_history():
     schedule = client.ask("reqHistoricalData", 4, *asked, True, 1, False, [])
     assert [s.endDateTime for s in named(schedule, "historicalSchedule")[0][4]] == [
         "20261125-16:00:00", "20261127-13:00:00", "20261130-16:00:00"]
+
+
+# expiries ------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("contract", "end"), [
+    (ib_insync.Option("AAPL", "20261218", 100, "C", "SMART"), "16:00"),
+    (ib_insync.Future("ES", "202612", "CME"), "09:30")])
+def test_a_contract_trades_until_it_expires_and_not_after(contract, end):
+    hour, minute = map(int, end.split(":"))
+    gateway = memory_gateway(start=f"2026-12-18T{hour - 1:02d}:{minute:02d}")
+    client = LibraryClient(ib_insync, gateway)
+    client.ask("reqMktData", 1, contract, "", False, False, [])
+    rest = {"totalQuantity": 1, "orderType": "LMT", "tif": "GTC", "lmtPrice": 0.01 if contract.strike else 0.25}
+    client.ask("placeOrder", 2, contract, ib_insync.Order(action="BUY", **rest))
+    client.now += 3599 * NS
+    gateway.advance(client.now)
+    order = ib_insync.Order(action="BUY", totalQuantity=1, orderType="MKT", tif="DAY")
+    filled = client.ask("placeOrder", 3, contract, order)
+    assert named(filled, "orderStatus")[-1][1] == "Filled"
+    client.now += NS
+    gateway.advance(client.now)
+    heard = client.heard()
+    assert [s[1] for s in named(heard, "orderStatus") if s[0] == 2] == ["Cancelled"]
+    assert [(t[1], t[2], t[3]) for t in named(heard, "priceSizeTick")] == [(1, -1, 0), (2, -1, 0)]
+    for order_id, terms in ((4, {"orderType": "MKT"}), (5, {"orderType": "LMT", "lmtPrice": 9000.0})):
+        order = ib_insync.Order(action="BUY", totalQuantity=1, tif="DAY", **terms)
+        told = client.ask("placeOrder", order_id, contract, order)
+        assert [(e[0], e[1], "expired" in e[2]) for e in named(told, "error")] == [(order_id, 201, True)]
+        assert not named(told, "execDetails")

@@ -102,6 +102,7 @@ class Subscription(Watcher):
         self.ids = ids
         self.delayed = ids is DELAYED
         self.frozen = frozen
+        self._quoted = False
         self._volume = f"2\x006\0{req_id}\0{ids.volume}\0"
         self._trade = tuple(f"{m}\x006\0{req_id}\0{n}\0" for m, n in ((46, ids.last_time), (1, ids.last),
                                                                        (2, ids.last_size)))
@@ -131,10 +132,9 @@ class Subscription(Watcher):
         return b"".join(parts)
 
     def quote(self, q: Quote) -> bytes:
-        """Return the present bid and ask; -1 with size 0 where there is none."""
-        if q.bid is None and q.ask is None:
-            return b""
-        return self._prices(q)
+        """Return the present bid and ask; -1 with size 0 where there is none, nothing where there never were any."""
+        quoted, self._quoted = self._quoted, q.bid is not None or q.ask is not None
+        return self._prices(q) if quoted or self._quoted else b""
 
     def _prices(self, q: Quote) -> bytes:
         r, ids = self.req_id, self.ids
