@@ -156,3 +156,69 @@ def test_a_contract_trades_until_it_expires_and_not_after(contract, end):
         told = client.ask("placeOrder", order_id, contract, order)
         assert [(e[0], e[1], "expired" in e[2]) for e in named(told, "error")] == [(order_id, 201, True)]
         assert not named(told, "execDetails")
+
+
+# the same market by different ways -----------------------------------------------------------------------------------
+
+def test_bars_of_now_are_the_same_live_kept_up_and_asked_for_later():
+    client = LibraryClient(ib_insync, memory_gateway(market="model", seed=5))
+    stock, shows = CONTRACTS["stock"], ("TRADES", "MIDPOINT", "BID", "ASK")
+    for n, show in enumerate(shows):
+        client.ask("reqRealTimeBars", n, stock, 5, show, False, [])
+    client.ask("reqTickByTickData", 9, stock, "AllLast", 0, False)
+    heard = client.wait(63)
+    for n, show in enumerate(shows):
+        asked = client.ask("reqHistoricalData", 20 + n, stock, "", "50 S", "5 secs", show, False, 2, False, [])
+        later = {int(bar.date): (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.barCount)
+                 for _, bar in named(asked, "historicalData")[:-1]}
+        live = {at: (*prices, volume, count) for _, at, *prices, volume, _, count in
+                (c for c in named(heard, "realtimeBar") if c[0] == n)}
+        if show != "TRADES":
+            live = {at: bar[:4] for at, bar in live.items()}
+            later = {at: bar[:4] for at, bar in later.items()}
+        assert len(later) >= 8
+        assert later == {at: live[at] for at in later}
+        if show == "TRADES":
+            prints = [c for c in named(heard, "tickByTickAllLast") if min(later) <= c[2] < max(later) + 5]
+            assert sum(c[4] for c in prints) == sum(bar[4] for bar in later.values())
+            assert max(c[3] for c in prints) == max(bar[1] for bar in later.values())
+
+
+def test_a_new_high_or_low_of_the_day_is_told():
+    client = LibraryClient(ib_insync, memory_gateway())
+    client.ask("reqMktData", 1, CONTRACTS["stock"], "", False, False, [])
+    told = []
+    for price in (101, 99, 100, 101, 102):
+        market(client, 265598, D(price), D("0.01"))
+        told.append({t[1]: t[2] for t in named(client.heard(), "priceSizeTick") if t[1] in (6, 7, 9, 14)})
+    assert told == [{6: 101}, {7: 99}, {}, {}, {6: 102}]
+
+
+@pytest.mark.parametrize("permission", ["live", "delayed"])
+def test_conflation_ends_with_the_last_state_before_the_close_and_says_no_quote_after_it(permission):
+    gateway = memory_gateway(start="2013-10-07T19:59:59", always_open=False, conflate_ms=2000, data_delay_s=60,
+                             data_permission=permission)
+    client = LibraryClient(ib_insync, gateway)
+    client.ask("reqMarketDataType", 3)
+    client.ask("reqMktData", 1, CONTRACTS["stock"], "", False, False, [])
+    heard = []
+    for n in range(9):
+        market(client, 265598, D(101 + n), D("0.01"))
+        heard.append(client.wait(0.1))
+    heard.append(client.wait(62))
+    bid, last = (1, 4) if permission == "live" else (66, 68)
+    told = [[t[2] for t in named([c for calls in heard for c in calls], "priceSizeTick") if t[1] == kind]
+            for kind in (bid, last)]
+    assert told == [[100.99, 108.99, -1], [101, 109]]
+
+
+def test_rates_count_the_prints_that_conflation_leaves_out():
+    client = LibraryClient(ib_insync, memory_gateway(conflate_ms=250))
+    client.ask("reqMktData", 1, CONTRACTS["stock"], "294,295,595", False, False, [])
+    heard = []
+    for n in range(700):
+        market(client, 265598, D(100 + n % 3), D("0.01"))
+        heard += client.wait(0.1)
+    heard += client.wait(1)
+    rates = {c[0:3][1]: c[2] for name in ("tickGeneric", "tickSize") for c in named(heard, name)}
+    assert (rates[55], rates[56], rates[63]) == (600, 60_000, 70_000)

@@ -108,6 +108,8 @@ class Floor:
         self.log(now_ns, "sim", -1, "market", {"phase": phase.value})
         if before is Phase.CLOSED:
             self.begin_day()
+        if phase is Phase.CLOSED:
+            self.history.closed()
         if Phase.CLOSED in (phase, before):
             for con_id in {**self._watchers, **self.delayed}:
                 self._announce(con_id, lambda watcher, q: watcher.phase(q, phase is not Phase.CLOSED), now_ns)

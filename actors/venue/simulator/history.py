@@ -90,6 +90,11 @@ class History:
             record = self.records[contract.con_id] = Record()
         record.quoted(quote)
 
+    def closed(self) -> None:
+        """Hear that the exchange has closed for the night."""
+        for record in self.records.values():
+            record.closed()
+
     # what is asked ---------------------------------------------------------------------------------------------
 
     def begins_s(self, contract: Contract) -> int:
@@ -248,13 +253,9 @@ class History:
                 return
             for _, piece in record.trades.cover(start, end):
                 yield _moved(piece, _away(contract, what))
-        elif what == "MIDPOINT":
-            bid = joined(p for _, p in record.bids.cover(start, end))
-            ask = joined(p for _, p in record.asks.cover(start, end))
-            if bid is not None and ask is not None:
-                yield Piece(*((b + a) // 2 for b, a in zip(bid[:4], ask[:4], strict=True)))
         else:
-            for _, piece in (record.bids if what == "BID" else record.asks).cover(start, end):
+            series = {"BID": record.bids, "ASK": record.asks}.get(what, record.middles)
+            for _, piece in series.cover(start, end):
                 yield piece
 
     def _prints(self, contract: Contract, start: int, end: int) -> Iterator[Trade]:

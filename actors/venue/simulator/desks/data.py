@@ -85,7 +85,10 @@ def _open(session: Session, contract: Contract, watcher: Subscription, snapshot:
         session.send_tick(encode(57, 1, watcher.req_id))
         return
     conflate_ns = gateway.settings.conflate_ms * 1_000_000
-    shown = Conflated(watcher, conflate_ns, gateway.exchange_agenda.at, session.send_tick) if conflate_ns else watcher
+    shown: Watcher = watcher
+    if conflate_ns:
+        lag_ns = gateway.settings.data_delay_s * NS if watcher.delayed else 0
+        shown = Conflated(watcher, conflate_ns, gateway.exchange_agenda.at, session.send_tick, lag_ns)
     session.subscriptions[watcher.req_id] = shown
     gateway.watch(session, shown, now_ns)
     if snapshot:
