@@ -206,10 +206,10 @@ def watched(session: Session, request: str) -> list[Watcher]:
 def _line_free(session: Session, contract: Contract) -> bool:
     """Return whether one more contract fits into the user's lines; one that is shown already takes no new line."""
     limit = session.gateway.settings.data_lines
-    if not limit:
+    if not limit or any(w.request == "reqMktData" for _, w in session.gateway.watchers(contract.con_id)):
         return True
     shown = {w.con_id for w in watched(session, "reqMktData")}
-    return contract.con_id in shown or len(shown) < limit
+    return len(shown) < limit
 
 
 def _tick_line_free(session: Session, contract: Contract, now_ns: int) -> bool:
