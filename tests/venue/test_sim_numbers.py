@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal as D
 
 import ib_insync
@@ -9,9 +10,10 @@ import pytest
 
 from actors.venue.simulator.account_values import account_values, pnl
 from actors.venue.simulator.feeds import Trade
+from actors.venue.simulator.history_bars import epoch, local
 from actors.venue.simulator.orders import Position
 from actors.venue.simulator.settings import DEFAULT_ACCOUNT
-from tests.venue.gateway_fixture import NS, memory_gateway
+from tests.venue.gateway_fixture import NS, START_NS, memory_gateway
 from tests.venue.library_client import LibraryClient, named
 
 pytestmark = pytest.mark.unit
@@ -222,3 +224,20 @@ def test_rates_count_the_prints_that_conflation_leaves_out():
     heard += client.wait(1)
     rates = {c[0:3][1]: c[2] for name in ("tickGeneric", "tickSize") for c in named(heard, name)}
     assert (rates[55], rates[56], rates[63]) == (600, 60_000, 70_000)
+
+
+@pytest.mark.parametrize(("day", "hours", "starts", "prints"), [
+    ("2013-11-03", 8, "00 08 16", "9 8 8"), ("2013-11-03", 4, "00 04 08 12 16 20", "5 4 4 4 4 4"),
+    ("2026-03-08", 8, "00 08 16", "7 8 8"), ("2026-03-08", 2, "00 03 04 06 08 10 12 14 16 18 20 22",
+                                             "2 1 2 2 2 2 2 2 2 2 2 2")])
+def test_long_bars_stand_on_the_wall_clock_when_it_is_changed(day, hours, starts, prints):
+    gateway = memory_gateway(start=f"{day}T00:00", speed="3600", walk_interval=D(3600))
+    contract = gateway.contracts.named("AAPL")
+    now = START_NS
+    begin = gateway.history.opened_s
+    end = epoch(local(begin).date() + timedelta(days=1))
+    while gateway.exchange_ns(now) < end * NS:
+        now = gateway.advance(now)
+    bars = gateway.history.bars(contract, "TRADES", (f"{hours} hours", hours * 3600), begin, end, False, True)
+    assert " ".join(f"{local(bar.start_s):%H}" for bar in bars) == starts
+    assert " ".join(str(bar.piece.trades) for bar in bars) == prints
