@@ -9,6 +9,7 @@ import ib_insync
 import pytest
 
 from actors.venue.simulator.account_values import account_values, pnl
+from actors.venue.simulator.contracts import ContractQuery
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.history_bars import epoch, local
 from actors.venue.simulator.orders import Position
@@ -241,3 +242,25 @@ def test_long_bars_stand_on_the_wall_clock_when_it_is_changed(day, hours, starts
     bars = gateway.history.bars(contract, "TRADES", (f"{hours} hours", hours * 3600), begin, end, False, True)
     assert " ".join(f"{local(bar.start_s):%H}" for bar in bars) == starts
     assert " ".join(str(bar.piece.trades) for bar in bars) == prints
+
+
+def test_a_chain_is_on_its_grid_ordered_by_strike_and_leaves_no_arbitrage():
+    gateway = memory_gateway(start="2026-01-05T10:00")
+    contracts, stock = gateway.contracts, gateway.contracts.named("AAPL")
+    chain = {}
+    for option in contracts.find(ContractQuery(symbol="AAPL", sec_type="OPT")):
+        quote = gateway.exchange.quote_of(option.con_id)
+        chain.setdefault(option.expiry, {})[option.strike, option.right] = option, quote
+    for price in map(D, ("100", "97.33", "112.5", "80")):
+        gateway.set_quote(stock, START_NS, bid=price - D("0.01"), ask=price + D("0.01"), match=False)
+        for row in chain.values():
+            for (strike, right), (option, quote) in row.items():
+                assert (quote.bid or 0) <= quote.last <= quote.ask
+                assert all(contracts.on_grid(option, p) for p in (quote.bid, quote.ask, quote.last) if p is not None)
+                if right == "C":
+                    put = row[strike, "P"][1]
+                    assert (quote.bid or 0) - put.ask <= price - strike <= quote.ask - (put.bid or 0)
+            strikes = sorted({strike for strike, _ in row})
+            for right, rising in (("P", strikes), ("C", strikes[::-1])):
+                asks = [row[strike, right][1].ask for strike in rising]
+                assert asks == sorted(asks)

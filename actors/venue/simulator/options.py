@@ -88,6 +88,8 @@ def derived(contract: Contract, under: Decimal, at_s: float, step: Decimal = Dec
     grid = step if value >= 3 else contract.min_tick
     away = max(value * WIDTH, grid / 2)
     bid, ask = _grid(value - away, grid, ROUND_FLOOR), _grid(value + away, grid, ROUND_CEILING)
+    if ask >= 3:        # though the value is below
+        ask = _grid(ask, step, ROUND_CEILING)
     return Derived(bid if bid >= grid else None, ask, value)
 
 
