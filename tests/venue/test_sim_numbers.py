@@ -264,3 +264,52 @@ def test_a_chain_is_on_its_grid_ordered_by_strike_and_leaves_no_arbitrage():
             for right, rising in (("P", strikes), ("C", strikes[::-1])):
                 asks = [row[strike, right][1].ask for strike in rising]
                 assert asks == sorted(asks)
+
+
+@pytest.mark.parametrize("ticks", [True, False])
+def test_the_journal_has_the_market_data_where_it_is_asked_for(ticks):
+    def played() -> tuple[list[dict], list[tuple]]:
+        gateway = memory_gateway(market="model", seed=3, journal_ticks=ticks)
+        client = LibraryClient(ib_insync, gateway)
+        client.ask("reqTickByTickData", 7, CONTRACTS["stock"], "AllLast", 0, False)
+        heard = client.wait(20)
+        return [line for line in gateway.journal.lines if line["msg"] == "data"], named(heard, "tickByTickAllLast")
+
+    (lines, heard), (again, _) = played(), played()
+    told = [line["fields"] for line in lines if line["fields"][:2] == ["99", "7"]]
+    assert [(float(f[4]), int(f[3])) for f in told] == ([(c[3], c[2]) for c in heard] if ticks else [])
+    assert len(heard) > 3
+    assert lines == again
+
+
+@pytest.mark.parametrize("kind", CONTRACTS)
+def test_positions_portfolio_and_pnl_agree_with_one_another_and_after_a_restart(kind, tmp_path):
+    state = str(tmp_path / "state")
+    client = LibraryClient(ib_insync, memory_gateway(state=state))
+    found = named(client.ask("reqContractDetails", 1, CONTRACTS[kind]), "contractDetails")[0][1].contract
+    client.ask("reqPositions")
+    for n, (action, quantity) in enumerate((("BUY", 3000), ("SELL", 5000), ("BUY", 700))):
+        asked = ib_insync.Contract(conId=found.conId, exchange=found.exchange)
+        order = ib_insync.Order(action=action, totalQuantity=quantity, orderType="MKT", tif="DAY")
+        client.ask("placeOrder", 10 + n, asked, order)
+
+    def seen(client: LibraryClient) -> tuple[object, ...]:
+        now = [(c[2], c[3]) for c in named(client.ask("reqPositions"), "position")]
+        held = [c[1:7] for c in named(client.ask("reqAccountUpdates", True, DEFAULT_ACCOUNT), "updatePortfolio")]
+        single = named(client.ask("reqPnLSingle", 5, DEFAULT_ACCOUNT, "", found.conId), "pnlSingle")[0]
+        total = named(client.ask("reqPnL", 6, DEFAULT_ACCOUNT, ""), "pnl")[0]
+        ((quantity, price, value, cost, unrealized, realized),) = held
+        assert now == [(quantity, cost)]
+        assert quantity == -1300
+        multiplier = float(found.multiplier or 1)
+        assert value == pytest.approx(quantity * price * multiplier, abs=0.01)
+        assert unrealized == pytest.approx(value - quantity * cost, abs=0.01)
+        assert single[1:] == (quantity, *(pytest.approx(v, abs=0.011) for v in (
+            unrealized + realized, unrealized, realized, value)))
+        rate = price if kind == "yen" else 1
+        assert total[1:] == tuple(pytest.approx(v / rate, abs=1e-3) for v in single[2:5])
+        return tuple(now), tuple(held), single, total, amounts(client)
+
+    before = seen(client)
+    client.gateway.close()
+    assert seen(LibraryClient(ib_insync, memory_gateway(state=state))) == before

@@ -83,7 +83,8 @@ class Gateway(Floor):
         self.sessions: list[Session] = []
         self.by_client: dict[int, Session] = {}
         self._numbers = itertools.count(1)
-        self.opened_ns = now_ns
+        self.opened_ns = self.turn_ns = now_ns
+        """When it was made, and the latest moment of the caller at which it was asked for anything."""
         self.history = History(self.contracts, settings.seed, now_ns // NS)
         self.history_pace = HistoryPace()
         self._day_ns = self.day_end_ns = 0
@@ -168,6 +169,7 @@ class Gateway(Floor):
 
     def advance(self, now_ns: int) -> int | None:
         """Do everything that is due and return when something will be, on the caller's clock, or None."""
+        self.turn_ns = now_ns
         due = self.driver.advance(now_ns) if self.driver is not None else None
         ex_ns = self.exchange_ns(now_ns)
         self.pass_time(ex_ns, now_ns)
