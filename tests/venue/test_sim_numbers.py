@@ -313,3 +313,17 @@ def test_positions_portfolio_and_pnl_agree_with_one_another_and_after_a_restart(
     before = seen(client)
     client.gateway.close()
     assert seen(LibraryClient(ib_insync, memory_gateway(state=state))) == before
+
+
+def test_every_level_of_an_option_s_book_is_on_the_grid():
+    gateway = memory_gateway()
+    client = LibraryClient(ib_insync, gateway)
+    market(client, 265598, D("103.5"), D("0.01"))
+    option = named(client.ask("reqContractDetails", 1, ib_insync.Option("AAPL", "20251121", 105, "C", "SMART")),
+                   "contractDetails")[0][1].contract
+    told = client.ask("reqMktDepth", 2, option, 10, True, [])
+    prices = [D(str(c[5])) for c in named(told, "updateMktDepthL2")]
+    contract = gateway.contracts.get(option.conId)
+    assert len(prices) == 20
+    assert min(prices) < 3 < max(prices)
+    assert all(gateway.contracts.on_grid(contract, price) for price in prices)
