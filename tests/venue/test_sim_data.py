@@ -273,7 +273,7 @@ def test_conflated_data_come_at_most_once_in_an_interval_with_the_newest_prices_
     assert gateway.advance(START_NS + NS // 5) == START_NS + NS // 4
     gateway.advance(START_NS + NS // 4)
     told = client.read()
-    assert [m[4] for m in told if m[0] == "1"] == ["105", "107", "106"]
+    assert [(m[3], m[4]) for m in told if m[0] == "1"] == [("1", "105"), ("2", "107"), ("4", "106"), ("6", "106")]
     assert ticks(told)["8"] == "700"
     gateway.advance(START_NS + NS)
     assert client.read() == []

@@ -18,6 +18,7 @@ from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.journal import Journal
 from actors.venue.simulator.scenario import ScenarioError, parse
 from actors.venue.simulator.settings import GatewaySettings
+from actors.venue.simulator.validation import expires_s
 from actors.venue.simulator.wire import split
 from tests.venue.gateway_fixture import NS, START_NS, RawClient, memory_gateway
 from tests.venue.library_client import LibraryClient, codes, named
@@ -246,8 +247,8 @@ def test_calls_and_puts_keep_their_parity_and_their_signs(under, moneyness, days
 def test_an_option_at_its_end_is_worth_its_exercise():
     stock = ContractBook().by_id[265598]
     call = chains.option(stock, 0, TODAY, D(100), "C")
-    assert options.greeks(call, 105.0, options.expires_s(call)).value == 5
-    assert options.greeks(call, 95.0, options.expires_s(call) + 60).value == 0
+    assert options.greeks(call, 105.0, expires_s(call)).value == 5
+    assert options.greeks(call, 95.0, expires_s(call) + 60).value == 0
 
 
 def test_bid_and_ask_stand_on_the_grid_around_the_value():

@@ -193,7 +193,7 @@ def test_market_data_is_81_58_then_ticks_and_a_snapshot_ends_with_57():
     contract = gateway.contracts.named("AAPL")
     gateway.trade(contract, Trade(D("99.5"), D(300), START_NS + 5 * NS), START_NS)
     ticks = client.read()
-    assert [m[3] for m in ticks] == ["45", "4", "5", "8"]
+    assert [m[3] for m in ticks] == ["45", "4", "5", "8", "7"]
     assert ticks[0][4] == str(START_NS // NS + 5)
     assert ticks[1][4:6] == ["99.5", "300"]
     client.send(2, 2, 5)

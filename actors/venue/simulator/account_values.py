@@ -1,9 +1,9 @@
 """What an account is worth: IB's account tags, ledgers and P&L, from positions, cash and the present prices.
 
-Law: pure reading; everything is in USD. A contract priced in another currency counts at its own pair's rate
-(`Contract.usd`). Margins are those of margin.py, as what-if answers have them. Where IB has tags for what is not
-simulated (SMA, day trades, look-ahead margins) the value is the plain one: unlimited day trades, and look-ahead equal
-to now.
+Law: pure reading; everything is in USD, but the P&L of one contract, which is in the contract's currency. A contract
+priced in another currency counts at its own pair's rate (`Contract.usd`). Margins are those of margin.py, as what-if
+answers have them. Where IB has tags for what is not simulated (SMA, day trades, look-ahead margins) the value is the
+plain one: unlimited day trades, and look-ahead equal to now.
 """
 
 from __future__ import annotations
@@ -77,8 +77,7 @@ def held(gateway: Gateway, account: str = "") -> list[Position]:
 
 
 def market_price(gateway: Gateway, p: Position) -> Decimal:
-    quote = gateway.exchange.quote_of(p.contract.con_id)
-    return quote.last or quote.bid or p.avg_cost / p.contract.unit
+    return previews.position_price(gateway.exchange, p)
 
 
 def worth(gateway: Gateway, account: str) -> Worth:
@@ -95,7 +94,7 @@ def worth(gateway: Gateway, account: str) -> Worth:
         unrealized += gain
         realized += p.contract.usd(p.realized_today, price)
         daily += p.contract.usd(p.daily(price), price)
-    cash = gateway.settings.cash + gateway.exchange.accounts.cash.get(account, ZERO)
+    cash = gateway.exchange.accounts.cash_of(account, lambda p: market_price(gateway, p))
     holdings = previews.holdings(gateway.exchange, account).values()
     needed = requirement(holdings)
     return Worth(cash, sums["STK"], sums["OPT"], sums["FUT"], sums["CASH"], gross, unrealized, realized, daily,

@@ -2,6 +2,8 @@
 
 Law: only a fill, or its correction, changes anything here, except the opening positions that a scenario gives. Average
 costs are per contract: of an option, with its multiplier and its commissions, as IB shows them.
+
+What trades of USD.JPY have paid stays yen: it is the position's `flow`, worth what yen are worth, and in no `cash`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ class Accounts:
         self._rules = rules
         self.opening_cash = opening_cash
         self.positions: dict[tuple[str, int], Position] = {}
-        self.cash: dict[str, Decimal] = {}      # change since the start, per account
+        self.cash: dict[str, Decimal] = {}      # change of USD since the start, per account
         self.day = ""
 
     def commission_due(self, order: Order) -> Decimal:
@@ -69,8 +71,15 @@ class Accounts:
         if contract.sec_type == "FUT":
             # Nobody pays for a future: what it cost stays in the account until it is closed.
             flow += position.quantity * position.avg_cost - carried
-        self.cash[account] = self.cash.get(account, ZERO) + contract.usd(flow, price)
+        if not contract.foreign:
+            self.cash[account] = self.cash.get(account, ZERO) + flow
         return position, realized
+
+    def cash_of(self, account: str, price_of: Callable[[Position], Decimal]) -> Decimal:
+        """Return the account's cash in USD, that of other currencies at present prices."""
+        held = (p for (name, _), p in self.positions.items() if name == account and p.contract.foreign)
+        foreign = sum((p.contract.usd(p.flow, price_of(p)) for p in held), ZERO)
+        return self.opening_cash + self.cash.get(account, ZERO) + foreign
 
     def correct(self, execution: Execution, change: Decimal) -> None:
         """Book that an execution cost `change` more than was booked: in cash, and in cost or realised P&L."""
@@ -84,8 +93,8 @@ class Accounts:
                 position.realized += flow
             elif position.quantity:
                 position.avg_cost -= flow / position.quantity
-        if contract.sec_type != "FUT" or not opened:
-            self.cash[execution.account] = self.cash.get(execution.account, ZERO) + contract.usd(flow, execution.price)
+        if not contract.foreign and (contract.sec_type != "FUT" or not opened):
+            self.cash[execution.account] = self.cash.get(execution.account, ZERO) + flow
 
     def new_day(self, day: str, price_of: Callable[[Position], Decimal]) -> None:
         """Begin a day (yyyymmdd): from here on count its P&L anew, of positions that a state file brought back too."""

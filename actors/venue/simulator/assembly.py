@@ -60,6 +60,7 @@ def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Ga
             gateway.driver = Together([runner, model])
     elif settings.replay:
         gateway.driver = Replay(gateway, settings, now_ns)
+        gateway.roll(now_ns)                   # its clock stands in the replayed day from now on
     elif settings.market == "model":
         gateway.driver = BookModel(gateway, settings.seed, now_ns)
     else:

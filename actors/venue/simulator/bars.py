@@ -53,7 +53,9 @@ class RealTimeBars(Watcher):
         self._close = price
 
     def quote(self, q: Quote) -> bytes:
-        price = None if self.show == "TRADES" else self._price(q)
+        if self.show == "TRADES":
+            return b""
+        price = self._price(q)
         if price is not None:
             self._moved(price)
         return b""
@@ -66,6 +68,13 @@ class RealTimeBars(Watcher):
             self._volume += t.size
             self._turnover += t.size * t.price
             self._count += 1
+        return b""
+
+    def phase(self, q: Quote, is_open: bool) -> bytes:
+        """No quote stands over the night: the first one of the morning opens its bar."""
+        if self.show != "TRADES" and is_open:
+            self._close = None
+            self._begin()
         return b""
 
     def close(self) -> None:

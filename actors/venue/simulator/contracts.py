@@ -58,7 +58,12 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
     def usd(self, amount: Decimal, price: Decimal) -> Decimal:
         """Return an amount of this contract's currency in USD: USD.JPY at its own price, anything else one to one."""
-        return amount / price if self.symbol == "USD" and self.currency != "USD" and price else amount
+        return amount / price if self.foreign and price else amount
+
+    @property
+    def foreign(self) -> bool:
+        """Whether what it costs is not paid in USD, the currency of every account."""
+        return self.symbol == "USD" and self.currency != "USD"
 
     @property
     def half_spread(self) -> Decimal:

@@ -8,6 +8,8 @@ row: 0 inserts, 1 updates, 2 deletes (from the end), so that its rows are always
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from decimal import Decimal
 from functools import lru_cache
 
 from actors.venue.simulator.contracts import Contract
@@ -21,23 +23,24 @@ ASK, BID = 0, 1
 MARKET_MAKERS = frozenset({"ISLAND", "NASDAQ"})
 """Exchanges whose books name market makers, so that 13 is sent for them too."""
 VENUES = ("ARCA", "BATS", "IEX", "ISLAND", "NYSE")
+Increment = Callable[[Decimal], Decimal]
 Row = tuple[str, str, str]
 """Price, size and, in a SMART book, the exchange; as spelled on the wire."""
 
 
-def levels(q: Quote, contract: Contract, profile: Profile, seed: int) -> tuple[list[Row], list[Row]]:
-    """Return the rows of the bid side and of the ask side, the best first."""
+def levels(q: Quote, contract: Contract, profile: Profile, seed: int,
+           increment: Increment | None = None) -> tuple[list[Row], list[Row]]:
+    """Return the rows of the bid side and of the ask side, the best first; `increment` is that of a price."""
     sides: list[list[Row]] = []
-    for touch, size, step in ((q.bid, q.bid_size, -contract.min_tick), (q.ask, q.ask_size, contract.min_tick)):
+    for price, size, sign in ((q.bid, q.bid_size, -1), (q.ask, q.ask_size, 1)):
         rows: list[Row] = []
-        for n in range(profile.levels if touch is not None and touch > 0 else 0):
-            assert touch is not None
-            price = touch + n * step
-            if price <= 0:
+        for n in range(profile.levels):
+            if price is None or price <= 0:
                 break
             spelled = number(price)
             behind, venue = _level(seed, contract.con_id, spelled, profile.size)
             rows.append((spelled, behind if n else shown_size(size), venue))
+            price += sign * (contract.min_tick if increment is None else increment(price))
         sides.append(rows)
     return sides[0], sides[1]
 
@@ -55,7 +58,8 @@ class Depth(Watcher):
     request = "reqMktDepth"
 
     def __init__(self, req_id: int, contract: Contract, rows: int, profile: Profile, seed: int, is_smart: bool,
-                 named: bool) -> None:
+                 named: bool, increment: Increment | None = None) -> None:
+        self._increment = increment
         self.req_id = req_id
         self.con_id = contract.con_id
         self.contract = contract
@@ -68,7 +72,7 @@ class Depth(Watcher):
 
     def quote(self, q: Quote) -> bytes:
         """Return what turns the client's book into the present one."""
-        bids, asks = levels(q, self.contract, self.profile, self.seed)
+        bids, asks = levels(q, self.contract, self.profile, self.seed, self._increment)
         return self._change(ASK, asks[:self.rows]) + self._change(BID, bids[:self.rows])
 
     def trade(self, t: Trade, q: Quote) -> bytes:

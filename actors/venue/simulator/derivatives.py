@@ -1,20 +1,23 @@
 """Keeps the quotes of options and futures in step with their underlyings.
 
 Law: only contracts that somebody uses (that have a book) are priced; a contract whose price a scenario has set is never
-touched again. Each change prints one contract at the model's value, so that stops on last prices work.
+priced again. Each change prints one contract at the model's value, so that stops on last prices work. At its expiry a
+contract loses its bid and ask, and what still works on it is cancelled; a position stays, at the last price.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
-from actors.venue.simulator import options
+from actors.venue.simulator import options, validation
 from actors.venue.simulator.book import Book
 from actors.venue.simulator.contracts import DERIVED, Contract
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.options import Derived
 from actors.venue.simulator.orders import Quote
+from actors.venue.simulator.validation import expires_s
 
 if TYPE_CHECKING:
     from actors.venue.simulator.gateway import Gateway
@@ -35,6 +38,8 @@ class Followers:
     def opened(self, book: Book) -> None:
         """Give the new book of a derived contract its first price, as of the underlying's last move."""
         contract = book.contract
+        if contract.sec_type in DERIVED:
+            self._gateway.exchange_agenda.at(expires_s(contract) * options.NS, partial(self._expired, contract))
         if contract.sec_type not in DERIVED or contract.con_id in self.pinned:
             return
         if contract.under_con_id not in self._gateway.contracts.by_id:
@@ -65,8 +70,15 @@ class Followers:
                               ask_size=options.DISPLAYED, match=False)
             gateway.trade(contract, Trade(self._last(contract, found), ONE, at_ns, contract.primary_exchange), now_ns)
 
+    def _expired(self, contract: Contract, now_ns: int) -> None:
+        gateway = self._gateway
+        gateway.set_quote(contract, now_ns, bid=None, ask=None, match=False)
+        for order in list(gateway.exchange.book(contract.con_id).orders.values()):
+            reports = gateway.exchange.system_cancel(order, validation.EXPIRED, gateway.exchange_ns(now_ns))
+            gateway.deliver(reports, now_ns)
+
     def _derived(self, contract: Contract, price: Decimal | None, at_ns: int) -> Derived | None:
-        if price is None or price <= 0 or options.expires_s(contract) <= at_ns // options.NS:
+        if price is None or price <= 0 or expires_s(contract) <= at_ns // options.NS:
             return None
         step = self._gateway.contracts.increment(contract, Decimal(1_000_000))
         return options.derived(contract, price, at_ns / options.NS, step)

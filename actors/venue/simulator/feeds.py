@@ -77,6 +77,9 @@ class Watcher:
         """Say that a print has come; the quote already counts it."""
         return b""
 
+    def passed_over(self, t: Trade) -> None:
+        """Hear of a print that is not told by itself."""
+
     def hears(self, t: Trade) -> bool:
         """Return whether this print is news to the subscriber, and not just volume."""
         return False
@@ -102,6 +105,8 @@ class Subscription(Watcher):
         self.ids = ids
         self.delayed = ids is DELAYED
         self.frozen = frozen
+        self._quoted = False
+        self._day: tuple[Decimal | None, ...] = ()      # high, low, close and open as they were told
         self._volume = f"2\x006\0{req_id}\0{ids.volume}\0"
         self._trade = tuple(f"{m}\x006\0{req_id}\0{n}\0" for m, n in ((46, ids.last_time), (1, ids.last),
                                                                        (2, ids.last_size)))
@@ -123,24 +128,30 @@ class Subscription(Watcher):
                 parts.append(encode(46, 6, r, ids.last_time, q.time_ns // NS))
             parts.append(encode(1, 6, r, ids.last, number(q.last), size, 0))
             parts.append(encode(2, 6, r, ids.last_size, size))
-        for tick, value in ((ids.high, q.high), (ids.low, q.low), (ids.close, q.close), (ids.open, q.open)):
-            if value is not None:
-                parts.append(encode(1, 6, r, tick, number(value), 0, 0))
+        parts.append(self._of_the_day(q))
         parts.append(encode(2, 6, r, ids.volume, number(q.volume)))
         parts.append(encode(45, 6, r, ids.halted, q.halted))
         return b"".join(parts)
 
     def quote(self, q: Quote) -> bytes:
-        """Return the present bid and ask; -1 with size 0 where there is none."""
-        if q.bid is None and q.ask is None:
-            return b""
-        return self._prices(q)
+        """Return the present bid and ask; -1 with size 0 where there is none, nothing where there never were any."""
+        quoted, self._quoted = self._quoted, q.bid is not None or q.ask is not None
+        return self._prices(q) if quoted or self._quoted else b""
 
     def _prices(self, q: Quote) -> bytes:
         r, ids = self.req_id, self.ids
         bid_size, ask_size = shown_size(q.bid_size, q.bid), shown_size(q.ask_size, q.ask)
         return (encode(1, 6, r, ids.bid, shown_price(q.bid), bid_size, 1) + encode(2, 6, r, ids.bid_size, bid_size)
                 + encode(1, 6, r, ids.ask, shown_price(q.ask), ask_size, 1) + encode(2, 6, r, ids.ask_size, ask_size))
+
+    def _of_the_day(self, q: Quote) -> bytes:
+        """Return high, low, close and open, each where it is not what was told before."""
+        now, told, out = (q.high, q.low, q.close, q.open), self._day or (None,) * 4, b""
+        self._day, ids = now, self.ids
+        for tick, value, before in zip((ids.high, ids.low, ids.close, ids.open), now, told, strict=True):
+            if value is not None and value != before:
+                out += encode(1, 6, self.req_id, tick, number(value), 0, 0)
+        return out
 
     def _no_quote(self) -> bytes:
         return self._prices(Quote())
@@ -151,9 +162,10 @@ class Subscription(Watcher):
             return volume_tick
         stamp, price, last_size = self._trade
         size = number(t.size)
+        day = b"" if (q.high, q.low, q.close, q.open) == self._day else self._of_the_day(q)
         return (frame(f"{stamp}{t.time_ns // NS}\0".encode())
                 + frame(f"{price}{number(t.price)}\0{size}\x000\0".encode())
-                + frame(f"{last_size}{size}\0".encode()) + volume_tick)
+                + frame(f"{last_size}{size}\0".encode()) + volume_tick + day)
 
     def hears(self, t: Trade) -> bool:
         return t.eligible and not self.delayed

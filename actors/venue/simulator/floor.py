@@ -43,6 +43,8 @@ class Floor:
     history: History
     followers: Followers
     changes: int
+    day_end_ns: int
+    """The exchange's next midnight."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -61,6 +63,9 @@ class Floor:
     def deliver(self, reports: Iterable[Report], now_ns: int) -> None:
         raise NotImplementedError
 
+    def roll(self, now_ns: int) -> None:
+        raise NotImplementedError
+
     # time ------------------------------------------------------------------------------------------------------
 
     def exchange_ns(self, now_ns: int) -> int:
@@ -72,11 +77,14 @@ class Floor:
         while True:
             expiry, due = self.exchange.next_expiry_ns(), self.exchange_agenda.next_ns()
             first = expiry if due is None or (expiry is not None and expiry <= due) else due
-            if first is None or first > until_ns:
+            first = self.day_end_ns if first is None or self.day_end_ns <= first else first
+            if first > until_ns:
                 return
             before = self.clock.pin(first)
             try:
-                if first == expiry:
+                if first == self.day_end_ns:       # before anything moves, so that the day begins with the old prices
+                    self.roll(now_ns)
+                elif first == expiry:
                     self.deliver(self.exchange.expire(first), now_ns)
                 else:
                     self.exchange_agenda.run(now_ns, first)
@@ -85,7 +93,7 @@ class Floor:
 
     def keep_hours(self, hours: Hours, now_ns: int) -> None:
         """Open and close the exchange from now on as these hours say."""
-        self.hours = self.exchange.hours = hours
+        self.hours = self.exchange.hours = self.history.hours = hours
         self.exchange_agenda.at(hours.next_change_ns(self.exchange_ns(now_ns)), self._phase_changed)
 
     def is_open(self, ex_ns: int) -> bool:
@@ -99,14 +107,16 @@ class Floor:
         self.changes += 1
         self.log(now_ns, "sim", -1, "market", {"phase": phase.value})
         if before is Phase.CLOSED:
-            self._begin_day()
+            self.begin_day()
+        if phase is Phase.CLOSED:
+            self.history.closed()
         if Phase.CLOSED in (phase, before):
             for con_id in {**self._watchers, **self.delayed}:
                 self._announce(con_id, lambda watcher, q: watcher.phase(q, phase is not Phase.CLOSED), now_ns)
         self.deliver(self.exchange.phase_changed(ex_ns), now_ns)
         return self.hours.next_change_ns(ex_ns)
 
-    def _begin_day(self) -> None:
+    def begin_day(self) -> None:
         """Yesterday's last price is today's close; volume, open, high and low begin again."""
         for book in self.exchange.books.values():
             q = book.quote

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from actors.venue.simulator.exchange import Exchange
 from actors.venue.simulator.faults.board import FaultBoard
 from actors.venue.simulator.floor import Floor
 from actors.venue.simulator.history import History
+from actors.venue.simulator.history_bars import epoch, local
 from actors.venue.simulator.history_pace import HistoryPace
 from actors.venue.simulator.journal import Journal
 from actors.venue.simulator.link import TEXTS, Link
@@ -40,11 +41,9 @@ from actors.venue.simulator.reports import (
 )
 from actors.venue.simulator.session import Session
 from actors.venue.simulator.settings import GatewaySettings
-from actors.venue.simulator.validation import NEW_YORK
 from actors.venue.simulator.wire import number
 
 NS = 1_000_000_000
-DAY_NS = 86_400 * NS
 IN_USE = "Unable to connect as the client id is already in use. Retry with a unique client id."
 
 
@@ -84,10 +83,11 @@ class Gateway(Floor):
         self.sessions: list[Session] = []
         self.by_client: dict[int, Session] = {}
         self._numbers = itertools.count(1)
-        self.opened_ns = now_ns
+        self.opened_ns = self.turn_ns = now_ns
+        """When it was made, and the latest moment of the caller at which it was asked for anything."""
         self.history = History(self.contracts, settings.seed, now_ns // NS)
         self.history_pace = HistoryPace()
-        self._day_ns = -DAY_NS
+        self._day_ns = self.day_end_ns = 0
         self.roll(now_ns)
         self.changes = 0       # grows with whatever a scenario may wait for
         self.away_until_ns = 0             # a restart: the port is refused until then
@@ -154,11 +154,14 @@ class Gateway(Floor):
     def roll(self, now_ns: int) -> None:
         """Begin the exchange's next day, New York's, once it has come."""
         ex_ns = self.exchange_ns(now_ns)
-        if not self._day_ns <= ex_ns < self._day_ns + DAY_NS:
-            today = datetime.fromtimestamp(ex_ns // NS, NEW_YORK).replace(hour=0, minute=0, second=0)
-            self._day_ns = int(today.timestamp()) * NS
-            self.contracts.roll(today.date())
-            self._begin_pnl_day()
+        if self._day_ns <= ex_ns < self.day_end_ns:
+            return
+        goes_on, today = 0 < self.day_end_ns <= ex_ns, local(ex_ns // NS).date()
+        self._day_ns, self.day_end_ns = epoch(today) * NS, epoch(today + timedelta(days=1)) * NS
+        self.contracts.roll(today)
+        self._begin_pnl_day()
+        if goes_on and self.hours is None:        # an exchange with hours begins its day when it opens
+            self.begin_day()
 
     def _begin_pnl_day(self) -> None:
         day = f"{self.contracts.today:%Y%m%d}"
@@ -166,8 +169,8 @@ class Gateway(Floor):
 
     def advance(self, now_ns: int) -> int | None:
         """Do everything that is due and return when something will be, on the caller's clock, or None."""
+        self.turn_ns = now_ns
         due = self.driver.advance(now_ns) if self.driver is not None else None
-        self.roll(now_ns)
         ex_ns = self.exchange_ns(now_ns)
         self.pass_time(ex_ns, now_ns)
         self.agenda.run(now_ns)

@@ -27,6 +27,7 @@ TICKS = {
 STOCKS_ONLY = frozenset({165, 236})
 WEEKS = ((15, 16, 13), (17, 18, 26), (19, 20, 52))
 MINUTES = ((63, 3), (64, 5), (65, 10))
+RATES = frozenset({294, 295, 595})
 LONGEST_WINDOW = 100_000
 
 
@@ -51,6 +52,21 @@ def refusal(text: str, sec_type: str) -> str:
             f"Legal ones for ({sec_type}) are: {names}")
 
 
+class Window:
+    """The prints of the last so many minutes, and how many shares they are."""
+
+    def __init__(self, minutes: int) -> None:
+        self._span_ns = minutes * MINUTE_NS
+        self.prints: deque[tuple[int, Decimal]] = deque()
+        self.shares = Decimal(0)
+
+    def add(self, t: Trade) -> None:
+        self.prints.append((t.time_ns, t.size))
+        self.shares += t.size
+        while self.prints[0][0] <= t.time_ns - self._span_ns or len(self.prints) > LONGEST_WINDOW:
+            self.shares -= self.prints.popleft()[1]
+
+
 class GenericSubscription(Subscription):
     """A reqMktData with a list of generic ticks."""
 
@@ -61,7 +77,7 @@ class GenericSubscription(Subscription):
         self.generic = generic
         self.profile = profile
         self._mark: Decimal | None = None
-        self._window: deque[tuple[int, Decimal]] = deque(maxlen=LONGEST_WINDOW)
+        self._windows = [Window(minutes) for minutes in (1, *(n for _, n in MINUTES))]
 
     def opening(self, q: Quote, bbo: str, min_tick: Decimal, is_open: bool = True) -> bytes:
         r, profile = self.req_id, self.profile
@@ -118,23 +134,23 @@ class GenericSubscription(Subscription):
 
     def _rates(self, t: Trade) -> bytes:
         """Trades and shares of the last minute (55, 56), and shares of the last 3, 5 and 10 minutes (63-65)."""
-        if not self.generic & {294, 295, 595}:
+        if not self.generic & RATES:
             return b""
-        window = self._window
-        window.append((t.time_ns, t.size))
-        while window[0][0] <= t.time_ns - 10 * MINUTE_NS:
-            window.popleft()
-        minute = [size for at, size in window if at > t.time_ns - MINUTE_NS]
-        out = b""
+        self.passed_over(t)
+        minute, out = self._windows[0], b""
         if 294 in self.generic:
-            out += encode(45, 6, self.req_id, 55, len(minute))
+            out += encode(45, 6, self.req_id, 55, len(minute.prints))
         if 295 in self.generic:
-            out += encode(45, 6, self.req_id, 56, number(sum(minute, Decimal(0))))
+            out += encode(45, 6, self.req_id, 56, number(minute.shares))
         if 595 in self.generic:
-            for tick, minutes in MINUTES:
-                shares = sum((size for at, size in window if at > t.time_ns - minutes * MINUTE_NS), Decimal(0))
-                out += encode(2, 6, self.req_id, tick, number(shares))
+            for (tick, _), window in zip(MINUTES, self._windows[1:], strict=True):
+                out += encode(2, 6, self.req_id, tick, number(window.shares))
         return out
+
+    def passed_over(self, t: Trade) -> None:
+        if t.eligible and self.generic & RATES:
+            for window in self._windows:
+                window.add(t)
 
     def _ranges(self, q: Quote) -> list[tuple[int, Decimal]]:
         step, price = self.contract.min_tick, self.contract.reference_price

@@ -20,6 +20,7 @@ from actors.venue.simulator import replay
 from actors.venue.simulator.contracts import Contract, ContractBook
 from actors.venue.simulator.feeds import Trade
 from actors.venue.simulator.history_bars import Piece, bar_key, epoch, joined, local, next_edge
+from actors.venue.simulator.hours import Hours
 from actors.venue.simulator.orders import Quote
 from actors.venue.simulator.past import FIRST_DAY, MICRO, OptionPast, Past, sessions
 from actors.venue.simulator.record import QuoteTick, Record, Series
@@ -64,6 +65,8 @@ class History:
         self._contracts = contracts
         self._seed = seed
         self.opened_s = opened_s
+        self.hours: Hours | None = None
+        """The exchange's, which know its holidays and half days."""
         self.records: dict[int, Record] = {}
         self._pasts: dict[int, Past] = {}
         self._files: dict[int, dict[date, FileDay]] = {}
@@ -86,6 +89,11 @@ class History:
         if record is None:
             record = self.records[contract.con_id] = Record()
         record.quoted(quote)
+
+    def closed(self) -> None:
+        """Hear that the exchange has closed for the night."""
+        for record in self.records.values():
+            record.closed()
 
     # what is asked ---------------------------------------------------------------------------------------------
 
@@ -143,6 +151,8 @@ class History:
         day = local(start).date()
         while day <= local(max(start, limit)).date() + timedelta(days=1):
             for a, b, regular in sessions(contract.sec_type, day):
+                if self.hours is not None:
+                    a, b = self.hours.kept(day, a, b)
                 a, b = max(a, start), min(b, limit)
                 if a < b and (regular or not regular_only):
                     if found and found[-1][2] == a and found[-1][0] == day:
@@ -243,13 +253,9 @@ class History:
                 return
             for _, piece in record.trades.cover(start, end):
                 yield _moved(piece, _away(contract, what))
-        elif what == "MIDPOINT":
-            bid = joined(p for _, p in record.bids.cover(start, end))
-            ask = joined(p for _, p in record.asks.cover(start, end))
-            if bid is not None and ask is not None:
-                yield Piece(*((b + a) // 2 for b, a in zip(bid[:4], ask[:4], strict=True)))
         else:
-            for _, piece in (record.bids if what == "BID" else record.asks).cover(start, end):
+            series = {"BID": record.bids, "ASK": record.asks}.get(what, record.middles)
+            for _, piece in series.cover(start, end):
                 yield piece
 
     def _prints(self, contract: Contract, start: int, end: int) -> Iterator[Trade]:

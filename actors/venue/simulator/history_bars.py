@@ -100,13 +100,19 @@ def bar_key(size: str, seconds: int, day: date, at_s: int) -> tuple[int, int]:
         return day.replace(day=1).toordinal(), 0
     if seconds <= 3600:
         return at_s - at_s % seconds, 0
-    offset = at_s - epoch(local(at_s).date())
-    return at_s - offset % seconds, 0
+    wall = _wall_s(at_s)
+    return epoch(local(at_s).date(), wall - wall % seconds), 0
 
 
 def next_edge(seconds: int, at_s: int) -> int:
     """Return when the intraday bar of this second ends."""
     if seconds <= 3600:
         return at_s - at_s % seconds + seconds
-    midnight = epoch(local(at_s).date())
-    return midnight + ((at_s - midnight) // seconds + 1) * seconds
+    wall = _wall_s(at_s)
+    return epoch(local(at_s).date(), wall - wall % seconds + seconds)
+
+
+def _wall_s(at_s: int) -> int:
+    """Return what a New York clock shows, in seconds of its day."""
+    at = local(at_s)
+    return at.hour * 3600 + at.minute * 60 + at.second

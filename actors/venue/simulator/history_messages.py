@@ -39,7 +39,7 @@ def _sizes(p: Piece, traded: bool) -> tuple[str, str, str]:
     """Return volume, average price and count; -1 for bars that are not of trades."""
     if not traded:
         return "-1", "-1", "-1"
-    average = p.paid // p.volume if p.volume else p.close
+    average = (p.paid + p.volume // 2) // p.volume if p.volume else p.close
     return str(p.volume), _price(average), str(max(p.trades, min(1, p.volume)))
 
 

@@ -55,6 +55,28 @@ class Hours:
         """Return the end of the session that this time is in, or else of the next one."""
         return next(end for _, end in self._sessions(ns, extended) if end > ns)
 
+    def text(self, today: date, extended: bool, days: int = 6) -> str:
+        """Return the sessions from this day on as contract details spell them (contracts.trading_hours)."""
+        parts = []
+        for day in (today + timedelta(days=n) for n in range(days)):
+            times = self._times(day)
+            if times is None:
+                parts.append(f"{day:%Y%m%d}:CLOSED")
+            else:
+                start, end = (times[0], times[3]) if extended else (times[1], times[2])
+                parts.append(f"{day:%Y%m%d}:{start:%H%M}-{day:%Y%m%d}:{end:%H%M}")
+        return ";".join(parts)
+
+    def kept(self, day: date, start: int, end: int) -> tuple[int, int]:
+        """Return what this day leaves of a session of ordinary days, in epoch seconds; nothing where start is end."""
+        times = self._times(day)
+        if times is None:
+            return start, start
+        early, usual = _ns(day, times[2]) // NS, _ns(day, CLOSE) // NS
+        if early == usual or end <= early:
+            return start, end
+        return (start, early) if start < usual else (early, min(end, _ns(day, times[3]) // NS))
+
     def _times(self, day: date) -> tuple[time, time, time, time] | None:
         if day.weekday() >= 5 or day in self._holidays:
             return None

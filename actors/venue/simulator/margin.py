@@ -46,7 +46,8 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def value(self) -> Decimal:
-        return self.quantity * self.price * self.contract.unit
+        """What it is worth in USD."""
+        return self.contract.usd(self.quantity * self.price * self.contract.unit, self.price)
 
 
 class Requirement(msgspec.Struct, frozen=True):

@@ -12,14 +12,13 @@ theta for one day, as IB shows them. A future is worth its index, rounded to its
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import msgspec
 
 from actors.venue.simulator.contracts import Contract
 from actors.venue.simulator.orders import Quote
-from actors.venue.simulator.validation import NEW_YORK
+from actors.venue.simulator.validation import expires_s
 
 NS = 1_000_000_000
 VOLATILITY = 0.25
@@ -49,10 +48,6 @@ class Derived(msgspec.Struct, frozen=True):
     value: Decimal
 
 
-def expires_s(contract: Contract) -> int:
-    """Return when an option or future ends, in epoch seconds: 16:00 New York of its expiry."""
-    day = datetime.strptime(contract.expiry[:8], "%Y%m%d")
-    return int(day.replace(hour=16, tzinfo=NEW_YORK).timestamp())
 
 
 def greeks(contract: Contract, under: float, at_s: float, volatility: float = VOLATILITY) -> Greeks:
@@ -93,6 +88,8 @@ def derived(contract: Contract, under: Decimal, at_s: float, step: Decimal = Dec
     grid = step if value >= 3 else contract.min_tick
     away = max(value * WIDTH, grid / 2)
     bid, ask = _grid(value - away, grid, ROUND_FLOOR), _grid(value + away, grid, ROUND_CEILING)
+    if ask >= 3:        # though the value is below
+        ask = _grid(ask, step, ROUND_CEILING)
     return Derived(bid if bid >= grid else None, ask, value)
 
 

@@ -38,13 +38,15 @@ class QuoteTick(NamedTuple):
 
 
 class Series:
-    """One price over time. `bounded` is False for a file's day, which is kept whole."""
+    """One price over time. `bounded` is False for a file's day, which is kept whole. A price that `stands` until the
+    next one, as a quote does, opens the next stretch; one that is over with its print does not."""
 
-    __slots__ = ("_bounded", "_count", "_halves", "_high", "_last", "_low", "_minutes", "_open", "_paid", "_second",
-                 "_seconds", "_size", "last_s")
+    __slots__ = ("_bounded", "_carries", "_count", "_halves", "_high", "_last", "_low", "_minutes", "_open", "_paid",
+                 "_second", "_seconds", "_size", "_stands", "last_s")
 
-    def __init__(self, bounded: bool = True) -> None:
+    def __init__(self, bounded: bool = True, stands: bool = False) -> None:
         self._bounded = bounded
+        self._stands, self._carries = stands, False
         self._seconds: dict[int, Piece] = {}
         self._minutes: dict[int, Piece] = {}
         self._halves: dict[int, Piece] = {}
@@ -59,7 +61,11 @@ class Series:
         if at_s > self._second:
             self._close()
             self._second = self.last_s = at_s
-            self._high = self._low = self._open = self._last = price
+            self._high = self._low = self._open = price
+            if self._carries:
+                self._open = before = self._last
+                self._high, self._low = max(price, before), min(price, before)
+            self._last, self._carries = price, self._stands
             self._size, self._count, self._paid = size, 1, price * size if size else ZERO
             return
         self._last = price
@@ -71,6 +77,10 @@ class Series:
         if size:
             self._size += size
             self._paid += price * size
+
+    def end(self) -> None:
+        """Say that the price stands no longer."""
+        self._carries = False
 
     def _piece(self) -> Piece:
         """Return the second under way."""
@@ -129,14 +139,15 @@ class Series:
 
 
 class Record:
-    """Prints, bids and asks of one contract."""
+    """Prints, bids, asks and the middles between these of one contract."""
 
-    __slots__ = ("asks", "bids", "quotes", "ticks", "trades")
+    __slots__ = ("asks", "bids", "middles", "quotes", "ticks", "trades")
 
     def __init__(self) -> None:
         self.trades = Series()
-        self.bids = Series()
-        self.asks = Series()
+        self.bids = Series(stands=True)
+        self.asks = Series(stands=True)
+        self.middles = Series(stands=True)
         self.ticks: deque[Trade] = deque(maxlen=TICKS)
         self.quotes: deque[QuoteTick] = deque(maxlen=TICKS)
 
@@ -151,8 +162,21 @@ class Record:
         self.quotes.append(QuoteTick(q.time_ns, q.bid, q.ask, q.bid_size, q.ask_size))
         if q.bid is not None:
             self.bids.add(at_s, q.bid)
+        else:
+            self.bids.end()
         if q.ask is not None:
             self.asks.add(at_s, q.ask)
+        else:
+            self.asks.end()
+        if q.bid is not None and q.ask is not None:
+            self.middles.add(at_s, (q.bid + q.ask) / 2)
+        else:
+            self.middles.end()
+
+    def closed(self) -> None:
+        """Hear that the exchange has closed: no quote stands over the night."""
+        for series in (self.bids, self.asks, self.middles):
+            series.end()
 
 
 def micro(price: Decimal) -> int:

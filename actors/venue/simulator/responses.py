@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from actors.venue.simulator.contracts import ORDER_TYPES, Contract, trading_hours
+from actors.venue.simulator.hours import Hours
 from actors.venue.simulator.options import Greeks
 from actors.venue.simulator.orders import Position
 from actors.venue.simulator.validation import NEW_YORK
@@ -48,11 +49,12 @@ def contract_head(c: Contract, exchange: str | None = None, right: str = "") -> 
 
 
 def contract_details(c: Contract, req_id: int, version: int, now_ns: int, always_open: bool,
-                     exchange: str = "", under: str = "", sec_ids: bool = False) -> bytes:
+                     exchange: str = "", under: str = "", sec_ids: bool = False, kept: Hours | None = None) -> bytes:
     """Encode contractDetails (ib-wire.md 5.2): 40 fields from 164 on, 42 with a security id.
 
     Hours start with the exchange's present day. `exchange` is the one that was asked for, `under` the underlying's
-    symbol. A future shows when it ends behind its last trade date, as real gateways do.
+    symbol. A future shows when it ends behind its last trade date, as real gateways do. An exchange that keeps hours
+    shows those, whatever the contract.
     """
     today = datetime.fromtimestamp(now_ns // NS, NEW_YORK).date()
     last_trade = f"{c.expiry} {c.last_trade_time}" if c.last_trade_time else c.expiry
@@ -63,12 +65,14 @@ def contract_details(c: Contract, req_id: int, version: int, now_ns: int, always
         fields.append("100")
     rules = ",".join([str(c.market_rule_id)] * len(c.valid_exchanges.split(",")))
     ids = ["1", "ISIN", c.isin] if sec_ids and c.isin else ["0"]
-    hours, liquid = HOURS.get(c.sec_type, STOCK_HOURS)
+    hours, liquid = (trading_hours(today, *each, always_open) for each in HOURS.get(c.sec_type, STOCK_HOURS))
+    if kept is not None:
+        hours, liquid = kept.text(today, extended=True), kept.text(today, extended=False)
     fields += [
         c.multiplier, ORDER_TYPES,
         c.valid_exchanges, "1", c.under_con_id, _escaped(c.long_name), c.primary_exchange, c.expiry[:6], "", "", "",
-        "US/Eastern", trading_hours(today, *hours, always_open), trading_hours(today, *liquid, always_open),
-        "", "0", *ids, "1" if c.sec_type == "STK" else "2", under, c.under_sec_type, rules, c.expiry, c.stock_type]
+        "US/Eastern", hours, liquid, "", "0",
+        *ids, "1" if c.sec_type == "STK" else "2", under, c.under_sec_type, rules, c.expiry, c.stock_type]
     if version >= 164:
         fields += ["1", "1", "100"] if c.sec_type == "STK" else ["1", "1", "1"]
     return encode(*fields)

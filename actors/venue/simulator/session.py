@@ -192,6 +192,14 @@ class Session:
             data = self.gateway.faults.tick(self, data)
         if not self.mute:
             self._out.append(data)
+            if self.gateway.settings.journal_ticks:
+                self._journal_ticks(data)
+
+    def _journal_ticks(self, data: bytes) -> None:
+        frames = FrameBuffer()
+        frames.feed(data)
+        for payload in frames.payloads():
+            self.gateway.log(self.gateway.turn_ns, "out", self.client_id, "data", {"fields": split(payload)})
 
     def put_bytes(self, data: bytes) -> None:
         """Queue bytes that are no message."""
@@ -310,6 +318,7 @@ class Session:
 
     def _act(self, request: Request | PlaceOrder, now_ns: int) -> None:
         gateway = self.gateway
+        gateway.turn_ns = now_ns
         gateway.roll(now_ns)
         if not gateway.faults.active:
             self._journal(request, now_ns)

@@ -33,7 +33,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     journal: str | None = None
     """File for the JSON lines; None keeps no journal."""
     journal_ticks: bool = False
-    """Journal market data, current-time questions and their answers too (large)."""
+    """Journal market data, account values, current-time questions and their answers too, as `data` lines (large)."""
 
     scenario: str | None = None
     """Scenario file, or the name of a packaged one (`target`, `stop`, ...)."""

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from actors.venue.simulator import previews
-from actors.venue.simulator.contracts import ContractQuery
+from actors.venue.simulator.chains import FUTURE_TIME
+from actors.venue.simulator.contracts import DERIVED, Contract, ContractQuery
 from actors.venue.simulator.instructions import Condition, PriceCondition, TimeCondition
 from actors.venue.simulator.orders import ExchangeRules, Order
 
@@ -36,6 +38,9 @@ RTH_WARNING = ("Order Event Warning: Attribute 'Outside Regular Trading Hours' i
 LOCATE_WARNING = "Order held while securities are located."
 
 
+EXPIRED = "The contract has expired."
+
+
 class Problem(msgspec.Struct, frozen=True):
     """Why an order is refused. `final`: the venue shows it as Inactive; else it never existed there."""
 
@@ -52,6 +57,8 @@ def new_order(order: Order, exchange: Exchange, now_ns: int) -> Problem | None:
     problem = bad_time(order, exchange.rules)
     if problem is not None:
         return problem
+    if order.contract.sec_type in DERIVED and expires_s(order.contract) * NS <= now_ns:
+        return Problem(201, f"Order rejected - reason:{EXPIRED}", final=True)
     if order.tif == "GTD" and (parse_ib_time_ns(order.good_till_date) or 0) <= now_ns:
         return Problem(exchange.rules.bad_time_code, "Invalid good till date: it is already over")
     if exchange.rules.halt_refuses and exchange.quote_of(order.contract.con_id).halted > 0:
@@ -261,6 +268,17 @@ def expiry_ns(order: Order, now_ns: int, rules: ExchangeRules, hours: Hours | No
     if end <= local:
         end += timedelta(days=1)
     return int(end.timestamp()) * NS
+
+
+@lru_cache(maxsize=10_000)
+def _end_of(expiry: str, at: time) -> int:
+    return int(datetime.combine(datetime.strptime(expiry[:8], "%Y%m%d"), at, NEW_YORK).timestamp())
+
+
+def expires_s(contract: Contract) -> int:
+    """Return when an option or future ends, in epoch seconds: 16:00 New York of its expiry, 09:30 where it ends at
+    08:30 in Chicago."""
+    return _end_of(contract.expiry, time(9, 30) if contract.last_trade_time == FUTURE_TIME else time(16))
 
 
 def local_date(ns: int) -> date:

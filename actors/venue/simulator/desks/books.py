@@ -5,6 +5,7 @@ Law: as at the data desk, one subscription for each request id; a bar is due on 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from actors.venue.simulator.bars import BAR_NS, BAR_SECONDS, SHOWN, RealTimeBars, next_edge_ns
@@ -45,7 +46,8 @@ def market_depth(session: Session, request: Request, now_ns: int) -> None:
         session.error(r, *refusal, now_ns)
         return
     named = smart or exchange in MARKET_MAKERS
-    watcher = Depth(r, contract, rows, gateway.profile(contract.con_id), gateway.settings.seed, smart, named)
+    watcher = Depth(r, contract, rows, gateway.profile(contract.con_id), gateway.settings.seed, smart, named,
+                    partial(gateway.contracts.increment, contract))
     if gateway.is_open(gateway.exchange_ns(now_ns)):
         session.send_tick(watcher.quote(gateway.exchange.quote_of(contract.con_id)))
     session.subscriptions[r] = watcher

@@ -85,7 +85,10 @@ def _open(session: Session, contract: Contract, watcher: Subscription, snapshot:
         session.send_tick(encode(57, 1, watcher.req_id))
         return
     conflate_ns = gateway.settings.conflate_ms * 1_000_000
-    shown = Conflated(watcher, conflate_ns, gateway.exchange_agenda.at, session.send_tick) if conflate_ns else watcher
+    shown: Watcher = watcher
+    if conflate_ns:
+        lag_ns = gateway.settings.data_delay_s * NS if watcher.delayed else 0
+        shown = Conflated(watcher, conflate_ns, gateway.exchange_agenda.at, session.send_tick, lag_ns)
     session.subscriptions[watcher.req_id] = shown
     gateway.watch(session, shown, now_ns)
     if snapshot:
@@ -203,10 +206,10 @@ def watched(session: Session, request: str) -> list[Watcher]:
 def _line_free(session: Session, contract: Contract) -> bool:
     """Return whether one more contract fits into the user's lines; one that is shown already takes no new line."""
     limit = session.gateway.settings.data_lines
-    if not limit:
+    if not limit or any(w.request == "reqMktData" for _, w in session.gateway.watchers(contract.con_id)):
         return True
     shown = {w.con_id for w in watched(session, "reqMktData")}
-    return contract.con_id in shown or len(shown) < limit
+    return len(shown) < limit
 
 
 def _tick_line_free(session: Session, contract: Contract, now_ns: int) -> bool:

@@ -48,7 +48,7 @@ def contract_details(session: Session, request: Request, now_ns: int) -> None:
         under = gateway.contracts.by_id.get(contract.under_con_id)
         data = responses.contract_details(
             contract, request.req_id, session.version, ex_ns, gateway.always_open, query.exchange,
-            under.symbol if under else "", sec_ids=True)
+            under.symbol if under else "", sec_ids=True, kept=gateway.hours)
         session.send("contractDetails", data, now_ns, reqId=request.req_id, conId=contract.con_id,
                      symbol=contract.symbol)
     session.send("contractDetailsEnd", encode(52, 1, request.req_id), now_ns, reqId=request.req_id)
