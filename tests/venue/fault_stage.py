@@ -7,8 +7,8 @@ to know that nothing more comes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -55,6 +55,26 @@ class Stage:
         n = self.server.gateway.faults.add(read_fault(text), self.server.now_ns())
         self.server.turn()
         return n
+
+    @contextmanager
+    def standing(self) -> Iterator[Callable[[float], None]]:
+        """Let the gateway's clock stand: however busy the machine is, what is due later comes after this block.
+
+        What it yields sets the clock forward by so many seconds.
+        """
+        flowing, stood_ns = self.server.now_ns, self.server.now_ns()
+
+        def forward(seconds: float) -> None:
+            nonlocal stood_ns
+            stood_ns += int(seconds * 10**9)
+            self.server.turn()
+
+        self.server.now_ns = lambda: stood_ns
+        try:
+            yield forward
+        finally:
+            self.server.now_ns = flowing
+            self.server.turn()
 
     def place(self, ref: str = "one", action: str = "BUY", quantity: int = 100, price: float = 90, **more: Any) -> Any:
         order = ib_insync.LimitOrder(action, quantity, price, orderRef=ref, tif="DAY", account=ACCOUNT, **more)

@@ -11,6 +11,7 @@ import pytest
 from actors.cli.common import CommandError
 from actors.cli.gateway import serve
 from actors.venue.simulator.assembly import make_gateway
+from actors.venue.simulator.faults import reading
 from actors.venue.simulator.faults.aiming import next_clock_ns
 from actors.venue.simulator.faults.kinds import KINDS, AnyFault, plain
 from actors.venue.simulator.faults.reading import FaultError, draw, make_fault, read_fault
@@ -209,6 +210,11 @@ def test_drawn_faults_are_the_seed_s_cover_all_kinds_and_spare_most():
     assert {fault.kind for faults in many for fault in faults} == set(KINDS)
     assert all(fault.chance <= 0.2 for faults in many for fault in faults)
     assert 5 < sum(len(faults) for faults in many) / 40 < 28
+
+
+def test_without_a_rate_no_fault_is_even_drawn(monkeypatch):
+    monkeypatch.setattr(reading.random, "Random", lambda seed: pytest.fail("dice for nothing"))
+    assert draw(3, 0) == []
 
 
 # nothing set ------------------------------------------------------------------------------------------------------

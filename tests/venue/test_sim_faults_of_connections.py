@@ -158,19 +158,21 @@ async def a_missing_end_is_only_logged_by_a_connect(s: Stage):
 
 @story("slow_end:end=53,dt=0.05")
 async def an_end_comes_late(s: Stage):
-    asked = asyncio.ensure_future(s.ib.reqOpenOrdersAsync())
-    await s.calm()
-    assert not asked.done()
+    with s.standing():
+        asked = asyncio.ensure_future(s.ib.reqOpenOrdersAsync())
+        await s.calm()
+        assert not asked.done()
     assert await asyncio.wait_for(asked, 10) == []
 
 
 @story("clientid_linger:dt=0.3")
 async def a_client_id_stays_taken_for_a_while(s: Stage):
-    s.ib.disconnect()
-    await until(lambda: not s.server.gateway.by_client, "the disconnect")
-    with pytest.raises((TimeoutError, ConnectionError, asyncio.CancelledError)):
-        await s.connect(timeout=0.2)
-    s.ib.disconnect()
+    with s.standing():
+        s.ib.disconnect()
+        await until(lambda: not s.server.gateway.by_client, "the disconnect")
+        with pytest.raises((TimeoutError, ConnectionError, asyncio.CancelledError)):
+            await s.connect(timeout=0.2)
+        s.ib.disconnect()
     assert 326 in [line["code"] for line in select(s.lines, "error", "out")]
     await until(lambda: not s.server.gateway.faults.lingers(1, s.server.now_ns()), "the id to be free")
     await s.connect()
@@ -188,12 +190,14 @@ async def ids_are_handed_out_again(s: Stage):
     assert told == max(1, trade.order.orderId + 1 - 5)
 
 
-@story("farm_flap:farm=data,dt=0.08")
+@story(kind="farm_flap")
 async def a_farm_breaks_and_mends_while_the_socket_lives(s: Stage):
     ticker = s.ib.reqMktData(s.aapl)
-    await until(lambda: 2103 in s.codes(), "the broken farm")
-    s.market("103")
-    await s.calm()
+    with s.standing():
+        s.fault("farm_flap:farm=data,dt=0.02")
+        await until(lambda: 2103 in s.codes(), "the broken farm")
+        s.market("103")
+        await s.calm()
     assert ticker.last != 103, "no prices while it is down"
     await until(lambda: s.codes()[-1] == 2104, "the farm to be back")
     s.market("104")
@@ -207,19 +211,21 @@ def link(restored: int):
         await until(lambda: ticker.last == 100, "the first price")
         target = await s.working("B1.target", action="SELL", price=110)
         stay = await s.working("stay")
-        s.fault(f"link:dt=0.15,restored={restored},fills=*.target,orders=kept")
-        await until(lambda: 1100 in s.codes(), "the loss")
-        inside = s.place("inside", price=80)
-        s.ib.cancelOrder(stay.order)
-        s.market("105")
-        await until(lambda: executions(s.lines), "the fill that nobody hears of")
-        shown = await s.ib.reqOpenOrdersAsync()
-        assert sorted(t.order.orderRef for t in shown if t.order.orderRef != "inside") == ["B1.target", "stay"], \
-            "the gateway tells what it knew"
-        assert await s.ib.reqExecutionsAsync() == []
-        assert target.orderStatus.status == "Submitted"
-        assert ticker.last == 100
-        assert inside.orderStatus.status == "PendingSubmit"
+        with s.standing() as forward:
+            s.fault(f"link:dt=0.1,restored={restored},fills=*.target,orders=kept")
+            await until(lambda: 1100 in s.codes(), "the loss")
+            inside = s.place("inside", price=80)
+            s.ib.cancelOrder(stay.order)
+            s.market("105")
+            forward(0.06)
+            await until(lambda: executions(s.lines), "the fill that nobody hears of")
+            shown = await s.ib.reqOpenOrdersAsync()
+            assert sorted(t.order.orderRef for t in shown if t.order.orderRef != "inside") == ["B1.target", "stay"], \
+                "the gateway tells what it knew"
+            assert await s.ib.reqExecutionsAsync() == []
+            assert target.orderStatus.status == "Submitted"
+            assert ticker.last == 100
+            assert inside.orderStatus.status == "PendingSubmit"
         await until(lambda: restored in s.codes(), "the link to be back")
         await until(lambda: inside.orderStatus.status == "Submitted", "the order that was kept")
         await until(lambda: stay.orderStatus.status == "Cancelled", "the cancel that was kept")
@@ -233,10 +239,13 @@ def link(restored: int):
     story(kind="link")(tell)
 
 
-@story("link:dt=0.05,lost=2110,orders=lost")
+@story(kind="link")
 async def orders_are_lost_where_they_are_not_kept(s: Stage):
-    await until(lambda: 2110 in s.codes(), "the loss")
-    trade = s.place("gone")
+    with s.standing():
+        s.fault("link:dt=0.02,lost=2110,orders=lost")
+        await until(lambda: 2110 in s.codes(), "the loss")
+        trade = s.place("gone")
+        await s.calm()
     await until(lambda: 1102 in s.codes(), "the restore")
     await s.calm()
     assert s.order("gone") is None

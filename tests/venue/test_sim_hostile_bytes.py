@@ -52,7 +52,7 @@ def template(name: str, data: st.DataObject | None = None) -> list[str]:
         return captured(ib_insync, 176, name, data.draw(st.fixed_dictionaries(rows)))
     fixed = {"reqId": 5, "contract": {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"},
              "filter": {}, "options": [], "orderId": 5, "conId": 265598, "account": "DU1000001", "model": "",
-             "duration": "1 D", "barSize": "1 min", "what": "TRADES", "formatDate": 1, "n": 3, "kind": 1, "ruleId": 26,
+             "duration": "1 D", "barSize": "1 hour", "what": "TRADES", "formatDate": 1, "n": 3, "kind": 1, "ruleId": 26,
              "level": 1, "rows": 3, "group": "All", "tags": "NetLiquidation", "pattern": "A", "generic": "233"}
     if name == "reqTickByTickData":
         fixed["kind"] = "Last"
@@ -109,7 +109,7 @@ def test_every_request_cut_short_is_refused_by_name_or_has_optional_ends(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_mutated_requests_in_any_pieces_disturb_nobody(name, data):
     victim, stream = Victim(), b""
@@ -264,7 +264,7 @@ def hostile_frames(seed: int = 1) -> list[bytes]:
     return made
 
 
-def test_two_hundred_thousand_hostile_frames_leave_nothing_behind():
+def test_seventy_thousand_hostile_frames_leave_nothing_behind():
     gateway = memory_gateway()
     gateway.journal.lines = None
     client, at_once = RawClient(gateway, 1), 500
@@ -280,13 +280,13 @@ def test_two_hundred_thousand_hostile_frames_leave_nothing_behind():
             gateway.advance(START_NS + n)
 
     supply = cycle(hostile_frames())
-    flood(20_000)                   # subscriptions stand, caches are warm
+    flood(10_000)                   # subscriptions stand, caches are warm
     gc.collect()
     blocks, resident = sys.getallocatedblocks(), resident_bytes()
-    flood(180_000)
+    flood(60_000)
     gc.collect()
-    assert sys.getallocatedblocks() - blocks < 20_000
-    assert resident_bytes() - resident < 20e6
+    assert sys.getallocatedblocks() - blocks < 7_000
+    assert resident_bytes() - resident < 7e6
     assert client.send(49, 1)[-1][0] == "49"
 
 

@@ -320,7 +320,7 @@ def act(gateway: Gateway, step: dict, now: int) -> None:
         gateway.deliver(reports, now)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(STEPS, st.integers(2, 24), RULES)
 def test_a_restart_anywhere_changes_no_answer_and_nothing_that_comes_after(steps, cut, rules):
     cut = min(cut, len(steps))

@@ -70,26 +70,41 @@ def sim_execution_fields(e: Execution) -> dict[str, Any]:
 def tell(session: Session, report: Report, now_ns: int) -> None:
     """Say to a client what the exchange says about one of its orders."""
     if isinstance(report, StatusReport):
-        o = report.order
-        session.send("orderStatus", order_messages.order_status(o), now_ns, orderId=o.order_id, status=o.status,
-                     filled=number(o.filled), remaining=number(o.remaining), permId=o.perm_id)
+        name, data = "orderStatus", order_messages.order_status(report.order)
     elif isinstance(report, OpenReport):
-        o = report.order
-        session.send("openOrder", order_messages.open_order(o, session.version), now_ns, orderId=o.order_id,
-                     status=o.status, quantity=number(o.total), permId=o.perm_id)
+        name, data = "openOrder", order_messages.open_order(report.order, session.version)
     elif isinstance(report, FillReport):
-        e = report.execution
-        session.send("execDetails", order_messages.exec_details(e, -1, session.version), now_ns, orderId=e.order_id,
-                     execId=e.exec_id, quantity=number(e.quantity), price=number(e.price), orderRef=e.order_ref)
+        name, data = "execDetails", order_messages.exec_details(report.execution, -1, session.version)
     elif isinstance(report, CommissionReport):
-        e = report.execution
-        session.send("commissionReport", order_messages.commission_report(e), now_ns, execId=e.exec_id,
-                     commission=number(e.commission))
+        name, data = "commissionReport", order_messages.commission_report(report.execution)
     elif isinstance(report, BoundReport):
-        o = report.order
-        session.send("orderBound", order_messages.order_bound(o), now_ns, orderId=o.order_id, permId=o.perm_id)
+        name, data = "orderBound", order_messages.order_bound(report.order)
     elif isinstance(report, ErrorReport):
         session.error(report.order_id, report.code, report.text, now_ns)
+        return
+    else:
+        return
+    # Spelling what the journal says costs as much as a message: only where it is read, by the journal or by a fault.
+    session.send(name, data, now_ns, **(_told(report) if session.heeded else {}))
+
+
+def _told(report: Report) -> dict[str, Any]:
+    """Return what the journal keeps of a message about an order or an execution."""
+    if isinstance(report, StatusReport):
+        o = report.order
+        return {"orderId": o.order_id, "status": o.status, "filled": number(o.filled),
+                "remaining": number(o.remaining), "permId": o.perm_id}
+    if isinstance(report, OpenReport):
+        o = report.order
+        return {"orderId": o.order_id, "status": o.status, "quantity": number(o.total), "permId": o.perm_id}
+    if isinstance(report, BoundReport):
+        return {"orderId": report.order.order_id, "permId": report.order.perm_id}
+    if isinstance(report, FillReport):
+        e = report.execution
+        return {"orderId": e.order_id, "execId": e.exec_id, "quantity": number(e.quantity), "price": number(e.price),
+                "orderRef": e.order_ref}
+    assert isinstance(report, CommissionReport)
+    return {"execId": report.execution.exec_id, "commission": number(report.execution.commission)}
 
 
 def no_contract(found: int) -> str:

@@ -249,9 +249,8 @@ class ContractBook:
             candidates = self._of_local_symbol(query.local_symbol)
         else:
             return []
-        today = f"{self.today:%Y%m%d}"
         return [c for c in candidates if _fits(c, query)
-                and (include_expired or c.sec_type not in DERIVED or c.expiry >= today)]
+                and (include_expired or c.sec_type not in DERIVED or c.expiry >= f"{self.today:%Y%m%d}")]
 
     def with_sec_id(self, kind: str, value: str) -> list[Contract]:
         """Return the contracts of one ISIN or CUSIP (the nine characters of it within a US ISIN)."""
@@ -327,8 +326,9 @@ def _fits(c: Contract, q: ContractQuery) -> bool:
     multiplier = "" if q.multiplier == "0" else q.multiplier   # as a client spells it that keeps a number there
     pairs = ((q.symbol, c.symbol), (q.sec_type, c.sec_type), (q.currency, c.currency), (right, c.right),
              (multiplier, c.multiplier), (q.local_symbol, c.local), (q.trading_class, c.klass))
-    if any(asked and asked != has for asked, has in pairs):
-        return False
+    for asked, has in pairs:            # each order comes through here
+        if asked and asked != has:
+            return False
     if q.primary_exchange and q.primary_exchange != c.primary_exchange:
         return False
     if q.expiry and not c.expiry.startswith(q.expiry):

@@ -107,6 +107,8 @@ class Subscription(Watcher):
         self.frozen = frozen
         self._quoted = False
         self._day: tuple[Decimal | None, ...] = ()      # high, low, close and open as they were told
+        self._sides = tuple((f"1\x006\0{req_id}\0{price}\0", f"2\x006\0{req_id}\0{size}\0")
+                            for price, size in ((ids.bid, ids.bid_size), (ids.ask, ids.ask_size)))
         self._volume = f"2\x006\0{req_id}\0{ids.volume}\0"
         self._trade = tuple(f"{m}\x006\0{req_id}\0{n}\0" for m, n in ((46, ids.last_time), (1, ids.last),
                                                                        (2, ids.last_size)))
@@ -139,10 +141,10 @@ class Subscription(Watcher):
         return self._prices(q) if quoted or self._quoted else b""
 
     def _prices(self, q: Quote) -> bytes:
-        r, ids = self.req_id, self.ids
-        bid_size, ask_size = shown_size(q.bid_size, q.bid), shown_size(q.ask_size, q.ask)
-        return (encode(1, 6, r, ids.bid, shown_price(q.bid), bid_size, 1) + encode(2, 6, r, ids.bid_size, bid_size)
-                + encode(1, 6, r, ids.ask, shown_price(q.ask), ask_size, 1) + encode(2, 6, r, ids.ask_size, ask_size))
+        (bid, bid_size), (ask, ask_size) = self._sides
+        bids, asks = shown_size(q.bid_size, q.bid), shown_size(q.ask_size, q.ask)
+        return (frame(f"{bid}{shown_price(q.bid)}\0{bids}\x001\0".encode()) + frame(f"{bid_size}{bids}\0".encode())
+                + frame(f"{ask}{shown_price(q.ask)}\0{asks}\x001\0".encode()) + frame(f"{ask_size}{asks}\0".encode()))
 
     def _of_the_day(self, q: Quote) -> bytes:
         """Return high, low, close and open, each where it is not what was told before."""

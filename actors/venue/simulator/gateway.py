@@ -142,6 +142,9 @@ class Gateway(Floor):
         session.end_streams()
 
     def log(self, now_ns: int, direction: str, client: int, msg: str, fields: dict[str, Any]) -> None:
+        if not self.journal.on:
+            self.journal.seq += 1
+            return
         self.journal.write(now_ns, self.exchange_ns(now_ns), direction, client, msg, fields)
 
     @property
@@ -176,9 +179,12 @@ class Gateway(Floor):
         self.agenda.run(now_ns)
         event_ns = self.faults.on_clock(now_ns, ex_ns) if self.faults.active else None
         self.save()
-        on_exchange = (self.exchange.next_expiry_ns(), self.exchange_agenda.next_ns(), event_ns)
-        later = [due, self.agenda.next_ns(), *(self.clock.caller_ns(ns) for ns in on_exchange if ns is not None)]
-        return min((when for when in later if when is not None), default=None)
+        # This runs for every tick: usually nothing at all waits.
+        for ns in (self.exchange.next_expiry_ns(), self.exchange_agenda.next_ns(), event_ns):
+            if ns is not None and (when := self.clock.caller_ns(ns)) is not None and (due is None or when < due):
+                due = when
+        waiting = self.agenda.next_ns()
+        return waiting if waiting is not None and (due is None or waiting < due) else due
 
     def acknowledge(self, session: Session) -> None:
         if self.driver is not None:

@@ -46,6 +46,8 @@ INFINITY = "Infinity"                         # as Java spells it; ib_insync and
 NOT_FOLLOWED = ("faGroup", "faProfile", "modelCode", "cashQty", "isOmsContainer")
 MAX_LEGS = 100
 MAX_PAIRS = 1000
+MAX_REMEMBERED, MAX_REMEMBERED_TEXT = 256, 1000
+"""How many different ends of placeOrder are remembered as they were read, and how long one may be."""
 
 
 class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +82,28 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
     unsupported: tuple[str, ...]
     """Instructions that are set and that the simulator does not follow."""
     extras: dict[str, str]
+
+
+class Rest(msgspec.Struct, frozen=True, kw_only=True):
+    """What the larger part of a placeOrder says, from sharesAllocation on. It is shared by orders: never changed."""
+
+    good_till_date: str
+    oca_type: int
+    all_or_none: bool
+    trail_stop: Decimal | None
+    trail_percent: Decimal | None
+    what_if: bool
+    lmt_offset: Decimal | None
+    attributes: tuple[str, ...]
+    unsupported: tuple[str, ...]
+    extras: dict[str, str]
+    parts: dict[str, Any]
+    """Arguments of Instructions."""
+    length: int
+    """How many fields that was."""
+
+
+read_before: dict[tuple[str, int, bool, str], Rest] = {}
 
 
 def contract_block(f: Fields) -> ContractQuery:
@@ -146,6 +170,40 @@ def place_order(f: Fields, version: int) -> PlaceOrder:
     trigger_method, outside_rth = f.integer("triggerMethod"), f.flag("outsideRth")
     x.flags("hidden")
     parts: dict[str, Any] = _combo(f) if contract.sec_type == "BAG" else {}
+    rest = _rest(f, version, contract.exchange, order_type)
+    return PlaceOrder(
+        order_id=order_id, contract=contract, action=action, quantity=quantity, order_type=order_type, lmt=lmt,
+        aux=aux, tif=tif, oca_group=oca_group, account=account, order_ref=order_ref, transmit=transmit,
+        parent_id=parent_id, trigger_method=trigger_method, outside_rth=outside_rth,
+        good_till_date=rest.good_till_date, oca_type=rest.oca_type, all_or_none=rest.all_or_none,
+        trail_stop=rest.trail_stop, trail_percent=rest.trail_percent, what_if=rest.what_if,
+        lmt_offset=rest.lmt_offset, attributes=rest.attributes, unsupported=rest.unsupported,
+        extras={**x.kept, **rest.extras},
+        instructions=Instructions(**parts, **rest.parts) if parts or rest.parts else PLAIN)
+
+
+def _rest(f: Fields, version: int, exchange: str, order_type: str) -> Rest:
+    """Read from sharesAllocation to the end: two thirds of the message, and the same text in nearly all orders.
+
+    What has been read is remembered by its text, and by all else that the layout depends on.
+    """
+    text = f.rest()
+    key = (text, version, exchange == "IBKRATS", order_type)
+    rest = read_before.get(key)
+    if rest is None:
+        rest = _read_rest(f, version, exchange, order_type)
+        if len(text) <= MAX_REMEMBERED_TEXT:
+            if len(read_before) >= MAX_REMEMBERED:
+                del read_before[next(iter(read_before))]
+            read_before[key] = rest
+    else:
+        f.skip("the rest", rest.length)
+    return rest
+
+
+def _read_rest(f: Fields, version: int, exchange: str, order_type: str) -> Rest:
+    x, before = _Extras(f), f.left
+    parts: dict[str, Any] = {}
     good_till_date, oca_type, all_or_none, attributes = _middle(f, x, parts, version)
     trail_stop, trail_percent = f.number("trailStopPrice"), f.number("trailingPercent")
     windows = _scale_and_hedge(f, x)
@@ -157,15 +215,12 @@ def place_order(f: Fields, version: int) -> PlaceOrder:
         x.texts("referenceExchangeId")
     _conditions(f, parts)
     lmt_offset = _adjusted(f, x)
-    _tail(f, x, parts, version, contract.exchange, order_type)
+    _tail(f, x, parts, version, exchange, order_type)
     unsupported = [*windows, *(name for name in NOT_FOLLOWED if x.kept.get(name, "0").strip("0.") != "")]
-    return PlaceOrder(
-        order_id=order_id, contract=contract, action=action, quantity=quantity, order_type=order_type, lmt=lmt,
-        aux=aux, tif=tif, oca_group=oca_group, account=account, order_ref=order_ref, transmit=transmit,
-        parent_id=parent_id, trigger_method=trigger_method, outside_rth=outside_rth, good_till_date=good_till_date,
-        oca_type=oca_type, all_or_none=all_or_none, trail_stop=trail_stop, trail_percent=trail_percent,
-        what_if=what_if, lmt_offset=lmt_offset, attributes=attributes, unsupported=tuple(unsupported), extras=x.kept,
-        instructions=Instructions(**parts) if parts else PLAIN)
+    return Rest(
+        good_till_date=good_till_date, oca_type=oca_type, all_or_none=all_or_none, trail_stop=trail_stop,
+        trail_percent=trail_percent, what_if=what_if, lmt_offset=lmt_offset, attributes=attributes,
+        unsupported=tuple(unsupported), extras=x.kept, parts=parts, length=before - f.left)
 
 
 def _combo(f: Fields) -> dict[str, Any]:

@@ -146,6 +146,11 @@ class Session:
         self.close()
 
     @property
+    def heeded(self) -> bool:
+        """Return whether anybody reads the fields of what is sent: the journal, or a fault."""
+        return self.gateway.journal.on or self.gateway.faults.active
+
+    @property
     def has_output(self) -> bool:
         return bool(self._out)
 

@@ -40,7 +40,9 @@ def frame(payload: bytes) -> bytes:
 
 def encode(*fields: object) -> bytes:
     """Return one frame of NUL-terminated fields; see `text` for how values are spelled."""
-    return frame(("\0".join([f if type(f) is str else text(f) for f in fields]) + "\0").encode())
+    # Most fields are text or plain ints (a bool's type is not int): only the others cost a call.
+    return frame(("\0".join([f if type(f) is str else str(f) if type(f) is int else text(f) for f in fields])
+                  + "\0").encode())
 
 
 def text(value: object) -> str:
@@ -232,6 +234,10 @@ class Fields:
             return raw
         self._at -= 1
         return str(self.integer(name))
+
+    def rest(self) -> str:
+        """Return the fields that are left as one text, without taking them."""
+        return "\0".join(self._fields[self._at:])
 
     def peek(self) -> str:
         """Return the next field without taking it; '' at the end."""

@@ -148,17 +148,19 @@ def draw(seed: int, rate: float) -> list[AnyFault]:
 
     What breaks connections, and what happens at a moment, is ten times rarer than what colours a message.
     """
+    if not rate:
+        return []
     dice = random.Random(f"swarm/{seed}")
     found: list[AnyFault] = []
     for name in sorted(KINDS):
         kind = KINDS[name]
         wanted, chance = dice.random() < 0.5, rate * 2 * dice.random()
         fields: dict[str, Any] = {"name": name, "times": 0}
-        for field in msgspec.structs.fields(kind):
-            if field.name not in Fault.__struct_fields__:
-                value = _draw_value(field.name, _hints(kind)[field.name], dice)
+        for field in kind.__struct_fields__:
+            if field not in Fault.__struct_fields__:
+                value = _draw_value(field, _hints(kind)[field], dice)
                 if value is not None:
-                    fields[field.name] = value
+                    fields[field] = value
         rare = issubclass(kind, EventFault | CloseMidFrame) or name.startswith("drop_") or name == "pacing_error_100"
         if issubclass(kind, EventFault):
             fields["message"] = "*"
