@@ -122,6 +122,11 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
         return self.total - self.filled
 
     @property
+    def free(self) -> Decimal:
+        """What may still trade: what remains, less the combinations of which one leg has traded already."""
+        return self.remaining - self.legging
+
+    @property
     def avg_price(self) -> Decimal:
         return self.cost / self.filled if self.filled else ZERO
 
