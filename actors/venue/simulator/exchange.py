@@ -6,7 +6,6 @@ Law 2: every public call returns the reports that it caused, in the order in whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from decimal import Decimal
 
 from actors.venue.simulator import amendment, combo_fills, combos, previews, validation
@@ -456,18 +455,6 @@ class Exchange(Sessions):
                 sibling.total = new_total
                 if sibling.perm_id:              # else nobody was told of it yet
                     self._tell.order(sibling)
-
-    def _one_at_a_time(self, order: Order, traded: Iterable[Order]) -> bool:
-        """Return whether types 1 and 2 keep this order back because a sibling has traded."""
-        return (self.rules.oca_block and bool(order.oca_group) and order.oca_type in (1, 2)
-                and any(o.group == order.group and o is not order for o in traded))
-
-    def _shielded(self, order: Order) -> bool:
-        reactions = self.timetable.reactions
-        if not reactions:
-            return False
-        traded = (self.orders.get(r.key) or self.done.get(r.key) for r in reactions.values())
-        return self._one_at_a_time(order, [o for o in traded if o is not None])
 
     # inside: endings -------------------------------------------------------------------------------------------
 
