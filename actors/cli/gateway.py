@@ -29,6 +29,7 @@ def serve(as_json: bool, file: str | None = None, rules: Iterable[str] = (), fau
     """Run a gateway until SIGTERM or SIGINT. Raises CommandError when it cannot listen or a file cannot be used."""
     from actors.venue.simulator.faults.kinds import plain
     from actors.venue.simulator.faults.reading import FaultError, read_fault
+    from actors.venue.simulator.journal import CannotKeep
     from actors.venue.simulator.server import run_gateway
 
     try:
@@ -40,6 +41,8 @@ def serve(as_json: bool, file: str | None = None, rules: Iterable[str] = (), fau
         say(f"simulated gateway on 127.0.0.1, paper account {', '.join(settings.accounts)}; Ctrl-C ends it")
     try:
         run_gateway(settings)
+    except CannotKeep as problem:
+        raise CommandError(f"{problem}; the gateway has ended", ENVIRONMENT, "state") from None
     except OSError as problem:
         port = settings.port
         held = f" by {who}" if (who := holder(port)) else ""
@@ -69,7 +72,7 @@ def settings_from(file: str | None, rules: Iterable[str], options: dict[str, Any
 def _read(file: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = tomllib.loads(Path(file).read_text("utf-8"), parse_float=Decimal)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         reason = getattr(problem, "strerror", None) or problem
         raise CommandError(f"{file}: cannot be used as gateway settings: {reason}", USAGE, "settings") from None
     _convert(found, GatewaySettings, file)

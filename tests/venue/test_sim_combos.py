@@ -214,6 +214,24 @@ def test_a_cancel_between_the_legs_leaves_the_first_one():
     assert (order.status, order.filled, held) == ("Cancelled", 0, {"SPY": 3})
 
 
+@pytest.mark.parametrize("what", ["fill", "race", "amend"])
+def test_what_is_between_two_legs_is_not_traded_or_taken_away_a_second_time(what):
+    venue = market(non_guaranteed="one_leg", cancel_race="fill")
+    order = order_for(venue, PAIR, lmt=-31, routing=NON_GUARANTEED)
+    if what == "fill":
+        venue.fill(order, 2, -31)
+    elif what == "race":
+        venue.cancel(order)
+    else:
+        venue.amend(order, total=D(2))
+    move(venue, AAPL, 99)
+    held = {p.contract.symbol: p.quantity for p in venue.exchange.accounts.positions.values()}
+    if what == "race":
+        assert (order.status, order.filled, held) == ("Cancelled", 0, {"SPY": 3})
+    else:
+        assert (order.status, order.filled, order.total, held) == ("Filled", 3, 3, {"SPY": 3, "AAPL": -6})
+
+
 @pytest.mark.parametrize("routing", [(), (("NonGuaranteed", "0"),)])
 def test_a_guaranteed_combination_trades_whole_whatever_the_switch(routing):
     venue = market(non_guaranteed="one_leg")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from actors.venue.simulator import control_server
 from actors.venue.simulator.control import Control, ControlError
 from actors.venue.simulator.control_server import MAX_LINE_BYTES
 from actors.venue.simulator.journal import executions, final_orders, select
@@ -168,3 +169,29 @@ def test_a_token_file_that_others_may_read_is_refused(tmp_path, mode, text, said
 def test_a_control_port_in_use_is_told_in_one_sentence(stage):
     with pytest.raises(ValueError, match=rf"--control {stage.port}: .*in use"), GatewayThread(control=stage.port):
         pass
+
+
+def test_strangers_cannot_use_up_the_places(stage, monkeypatch):
+    monkeypatch.setattr(control_server, "HELLO_S", 0.05)
+    with GatewayThread(control=0) as served, ExitStack() as open_:
+        port = served.server.control.port
+        silent = [open_.enter_context(wire(port)) for _ in range(control_server.MAX_CONNECTIONS + 4)]
+        answers = sorted(file.readline() for _, file in silent)
+        assert answers[:-4] == [b""] * control_server.MAX_CONNECTIONS, "who says nothing is cut off"
+        assert b"there can be no more" in answers[-1]
+        with Control(port, served.server.control.token) as control:
+            assert control.status()["orders"] == []
+
+
+@pytest.mark.parametrize("line", [
+    b'{"do":"status","args":' + b"[" * 20_000, b'{"do":"fault","args":{"name":{}}}',
+    b'{"do":"fault","args":{"name":[1]}}', b'{"do":"price","args":{"symbol":"AAPL","last":"1e999999"}}',
+    b'{"do":"fill","args":{"order_ref":"[","price":1e308}}'])
+def test_a_line_of_nonsense_is_answered_and_the_connection_lives(stage, line):
+    with wire(stage.port) as (sock, file):
+        sock.sendall(json.dumps({"token": stage.token}).encode() + b"\n")
+        assert json.loads(file.readline())["ok"]
+        sock.sendall(line + b"\n")
+        assert json.loads(file.readline())["ok"] is False
+        sock.sendall(b'{"do":"status"}\n')
+        assert json.loads(file.readline())["ok"]

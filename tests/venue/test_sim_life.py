@@ -365,3 +365,59 @@ def test_a_child_that_sells_short_is_looked_for_once_its_parent_has_traded():
     assert child.status == "Cancelled"
     venue.now += 5 * NS
     assert venue.exchange.expire(venue.now) == []
+
+
+# what a random run and a reading have found --------------------------------------------------------------------------
+
+def test_a_child_falls_with_a_parent_that_is_cancelled_before_the_venue_has_accepted_it():
+    venue = Venue(accept_delay_ms=100)
+    parent = venue.place("BUY", 100, "LMT", 90, order_id=1, transmit=False)
+    venue.place("SELL", 100, "LMT", 110, order_id=2, parent_id=1)
+    heard = words(venue.cancel(parent))
+    venue.now += NS
+    venue.hear(venue.exchange.expire(venue.now))
+    assert heard == ["4 202", "4 202"]
+    assert not venue.exchange.orders
+    assert not venue.exchange.book(venue.contract.con_id).orders
+
+
+@pytest.mark.parametrize(("activation", "works"), [("full", False), ("partial", True)])
+def test_a_child_that_is_still_being_accepted_falls_like_the_waiting_ones(activation, works):
+    venue = Venue(accept_delay_ms=100, child_activation=activation)
+    parent = venue.place("BUY", 100, "LMT", 90, order_id=1)
+    venue.now += NS
+    venue.hear(venue.exchange.expire(venue.now))
+    venue.place("SELL", 100, "LMT", 110, order_id=2, parent_id=1)
+    venue.fill(parent, 40, 90)
+    venue.cancel(parent)
+    venue.now += NS
+    venue.hear(venue.exchange.expire(venue.now))
+    assert bool(venue.exchange.book(venue.contract.con_id).orders) == works
+
+
+@pytest.mark.parametrize("tif", ["IOC", "FOK"])
+def test_an_order_that_becomes_immediate_by_amendment_ends_at_once(tif):
+    venue = Venue()
+    venue.trade(100)
+    order = venue.place("BUY", 100, "LMT", 90)
+    venue.amend(order, tif=tif)
+    assert order.status == "Cancelled"
+    filled = venue.place("BUY", 100, "LMT", 90)
+    venue.amend(filled, tif=tif, lmt=D(101))
+    assert filled.status == "Filled"
+
+
+def test_a_member_that_was_not_transmitted_is_cut_in_silence():
+    venue = Venue()
+    unsent = venue.place("BUY", 100, "LMT", 90, oca_group="g", transmit=False)
+    member = venue.place("BUY", 100, "LMT", 90, oca_group="g")
+    said = venue.fill(member, 40, 90)
+    assert unsent.total == 60
+    assert {r.order.order_id for r in said if isinstance(r, OpenReport | StatusReport)} == {member.order_id}
+
+
+def test_a_fill_of_nothing_is_no_fill():
+    venue = Venue()
+    order = venue.place("BUY", 100, "LMT", 90)
+    assert venue.fill(order, 0, 90) == []
+    assert venue.hear(venue.exchange.fill_all([(order, D(0), D(90))], venue.now)) == []

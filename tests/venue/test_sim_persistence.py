@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+import resource
 import shutil
 import signal
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from decimal import Decimal as D
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.venue.simulator.assembly import make_gateway
+from actors.venue.simulator.faults.kinds import ExecCorrection
 from actors.venue.simulator.gateway import Gateway
 from actors.venue.simulator.journal import Journal, positions
 from actors.venue.simulator.orders import ExchangeRules, Order
@@ -31,6 +35,7 @@ from tests.venue.gateway_fixture import (
     run,
     until,
 )
+from tests.venue.gateway_kills import campaign
 from tests.venue.test_sim_session import place
 
 pytestmark = pytest.mark.unit
@@ -344,3 +349,104 @@ def test_a_restart_anywhere_changes_no_answer_and_nothing_that_comes_after(steps
         assert snapshots(new) == snapshots(old)
         for gateway in (old, new):
             gateway.close()
+
+
+# trouble with files ---------------------------------------------------------------------------------------------------
+
+def test_a_corrected_execution_is_stored_with_what_it_changed(tmp_path):
+    path = tmp_path / "state.db"
+    gateway = gateway_on(path, faults=(ExecCorrection(dt=1, ticks=3),))
+    client = RawClient(gateway)
+    client.send(*place(1, lmt="101"))
+    client.send(*place(2, lmt="90"))
+    gateway.advance(START_NS + 2 * NS)
+    corrected = told(client.read(), "11")[0]
+    assert corrected[14].endswith(".02")
+    gateway.disconnect(client.session, START_NS)
+    copy = killed(path, tmp_path / "killed.db")
+    before = snapshots(gateway)
+    again = gateway_on(copy)
+    assert snapshots(again) == before
+    assert again.exchange.done[1, 1].cost == gateway.exchange.done[1, 1].cost
+
+
+def test_more_executions_in_one_turn_than_are_remembered_leave_every_position_right(tmp_path):
+    path = tmp_path / "state.db"
+    gateway = gateway_on(path, rules=ExchangeRules(completed_cap=2))
+    exchange = gateway.exchange
+    for n, symbol in enumerate(("AAPL", "SPY", "MSFT", "TSLA"), 1):
+        order = Order(client_id=1, order_id=n, contract=gateway.contracts.named(symbol), action="BUY", total=D(n),
+                      order_type="LMT", lmt=D(1), account=DEFAULT_ACCOUNT, tif="GTC")
+        exchange.place(order, START_NS)
+        exchange.fill(order, D(n), D(1), START_NS)
+    gateway.save()
+    again = gateway_on(killed(path, tmp_path / "killed.db"), rules=ExchangeRules(completed_cap=2))
+    assert [p.quantity for p in again.exchange.accounts.positions.values()] == [1, 2, 3, 4]
+
+
+def test_any_damage_to_a_state_file_is_told_in_one_sentence(tmp_path):
+    gateway = gateway_on(tmp_path / "state.db")
+    client = RawClient(gateway)
+    for n in range(1, 20):
+        client.send(*place(n, lmt="101" if n % 2 else "90"))
+    gateway.close()
+    whole = (tmp_path / "state.db").read_bytes()
+    draw, refused = random.Random(4), []
+    for n in range(40):
+        data = bytearray(whole[:draw.randrange(100, len(whole))] if n % 4 == 0 else whole)
+        for _ in range(draw.choice([1, 30, 300])):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        path = tmp_path / f"damaged{n}.db"
+        path.write_bytes(data)
+        try:
+            gateway_on(path).close()
+        except StateError as problem:
+            refused.append(str(problem))
+    assert len(refused) > 20
+    assert all(text.startswith(f"state file {tmp_path}/damaged") and "\n" not in text for text in refused)
+
+
+def test_another_programs_database_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as theirs, theirs:
+        theirs.execute("CREATE TABLE events (body)")
+    before = path.read_bytes()
+    with pytest.raises(StateError, match="another program's, which keeps events"):
+        gateway_on(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("kept", ["state", "journal"])
+def test_a_full_disk_ends_the_gateway_with_one_sentence_and_nothing_untrue_said(tmp_path, kept):
+    library = pytest.importorskip("ib_insync")
+    path = tmp_path / "kept"
+
+    async def flow(port: int, pid: int) -> list[int]:
+        async with client_of_port(library, port) as ib:
+            contract = library.Stock("AAPL", "SMART", "USD", conId=265598)
+            largest = max(file.stat().st_size for file in tmp_path.glob("kept*")) + 20_000
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest, largest))
+            trades = []
+            while ib.isConnected() and len(trades) < 5000:
+                with suppress(ConnectionError):
+                    trades.append(ib.placeOrder(contract, library.LimitOrder("BUY", 1, 50, tif="GTC")))
+                await asyncio.sleep(0.001)
+            assert not ib.isConnected(), "it went on without its file"
+            return [t.order.permId for t in trades if t.order.permId]
+
+    async def live(port: int) -> set[int]:
+        async with client_of_port(library, port) as ib:
+            return {t.order.permId for t in ib.openTrades()}
+
+    with gateway_process(**{kept: str(path)}) as (process, port):
+        heard = run(lambda: flow(port, process.pid))
+        assert process.wait(DEADLINE_S) == 2
+    if kept == "state":
+        with gateway_process(state=str(path)) as (_, port):
+            assert set(heard) <= run(lambda: live(port))
+
+
+def test_whatever_a_client_was_told_is_known_after_any_kill(tmp_path):
+    found = campaign(3, 1, tmp_path)
+    assert len(found.filled) > 20
+    assert found.executions

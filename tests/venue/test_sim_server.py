@@ -9,13 +9,32 @@ import socket
 import subprocess
 import sys
 import time
+from decimal import Decimal as D
 
 import ib_insync
+import msgspec
 import pytest
 
-from actors.venue.simulator.journal import final_orders, placements, read_journal, select
+from actors.cli.common import CommandError
+from actors.cli.gateway import serve as serve_until_ended
+from actors.cli.gateway import settings_from
+from actors.venue.simulator import scenario
+from actors.venue.simulator.assembly import make_gateway
+from actors.venue.simulator.journal import Journal, final_orders, placements, read_journal, select
+from actors.venue.simulator.orders import ExchangeRules
+from actors.venue.simulator.scenario import ScenarioError
+from actors.venue.simulator.settings import GatewaySettings
 from actors.venue.simulator.wire import encode, frame
-from tests.venue.gateway_fixture import DEADLINE_S, ROOT, client_of, gateway_process, gateway_server, run, until
+from tests.venue.gateway_fixture import (
+    DEADLINE_S,
+    ROOT,
+    START_NS,
+    client_of,
+    gateway_process,
+    gateway_server,
+    run,
+    until,
+)
 from tests.venue.test_sim_session import place
 
 pytestmark = pytest.mark.integration
@@ -159,3 +178,35 @@ def test_the_seeded_walk_is_the_same_for_the_same_seed():
     one, two, other = run(lambda: prices(7)), run(lambda: prices(7)), run(lambda: prices(8))
     assert one == two != other
     assert len(set(one)) > 5
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"walk_interval": D(0)}, "walk_interval 0: expected a number from 0.001"),
+    ({"walk_interval": D("inf")}, "walk_interval"), ({"cash": D("nan")}, "cash NaN"),
+    ({"hello_seconds": D("nan")}, "hello_seconds"), ({"accounts": ("DU1", "DU1")}, "'DU1'.*each but once"),
+    ({"accounts": ("a,b",)}, "'a,b'"), ({"accounts": ("",)}, "account ''"), ({"exec_prefix": "a.b"}, "exec_prefix"),
+    ({"rules": ExchangeRules(commission_minimum=D("nan"))}, "commission_minimum NaN")])
+def test_settings_that_make_no_sense_are_refused_by_name(settings, said):
+    with pytest.raises(ValueError, match=said):
+        make_gateway(GatewaySettings(**settings), Journal(), START_NS)
+
+
+@pytest.mark.parametrize("field", ["max_clients", "pacing_limit", "lockstep_batch"])
+def test_counts_below_zero_are_refused_by_name(field):
+    with pytest.raises(msgspec.ValidationError, match=field):
+        msgspec.convert({field: -1}, GatewaySettings)
+
+
+@pytest.mark.parametrize("text", ["seed = " + "[" * 5000, "seed = " + "9" * 5000])
+def test_a_file_that_breaks_the_reader_is_refused_in_one_sentence(tmp_path, text):
+    path = tmp_path / "broken.toml"
+    path.write_text(text)
+    with pytest.raises(CommandError, match="cannot be used as gateway settings"):
+        settings_from(str(path), (), {})
+    with pytest.raises(ScenarioError, match=r"broken\.toml:1: not TOML"):
+        scenario.load(str(path))
+
+
+def test_a_journal_that_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(CommandError, match=f"journal {tmp_path}: cannot be opened: Is a directory"):
+        serve_until_ended(False, port=0, journal=str(tmp_path))

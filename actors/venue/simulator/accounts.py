@@ -25,6 +25,8 @@ class Accounts:
         self.positions: dict[tuple[str, int], Position] = {}
         self.cash: dict[str, Decimal] = {}      # change of USD since the start, per account
         self.day = ""
+        self.touched: dict[tuple[str, int], None] = {}
+        """The positions that changed since somebody last looked (persistence.py)."""
 
     def commission_due(self, order: Order) -> Decimal:
         """Return what one more fill costs: the minimum counts once per order."""
@@ -73,6 +75,7 @@ class Accounts:
             flow += position.quantity * position.avg_cost - carried
         if not contract.foreign:
             self.cash[account] = self.cash.get(account, ZERO) + flow
+        self.touched[key] = None
         return position, realized
 
     def cash_of(self, account: str, price_of: Callable[[Position], Decimal]) -> Decimal:
@@ -88,6 +91,7 @@ class Accounts:
         position = self.positions.get((execution.account, contract.con_id))
         opened = execution.realized is None
         if position is not None:
+            self.touched[execution.account, contract.con_id] = None
             position.flow += flow
             if not opened:
                 position.realized += flow
@@ -99,6 +103,7 @@ class Accounts:
     def new_day(self, day: str, price_of: Callable[[Position], Decimal]) -> None:
         """Begin a day (yyyymmdd): from here on count its P&L anew, of positions that a state file brought back too."""
         self.day = day
-        for p in self.positions.values():
+        for key, p in self.positions.items():
             if p.day != day:
+                self.touched[key] = None
                 p.day, p.day_value, p.day_flow, p.day_realized = day, p.value(price_of(p)), p.flow, p.realized

@@ -40,8 +40,8 @@ def problem_of(old: Order, new: Order, exchange: Exchange) -> Problem | None:
     problem = validation.shape(new, exchange)
     if problem is not None:
         return problem
-    if new.total < old.filled:
-        text = f"quantity {new.total} is below the filled {old.filled}"
+    if new.total < old.filled + old.legging:
+        text = f"quantity {new.total} is below the filled {old.filled + old.legging}"
         if rules.below_filled_code == 201:
             return Problem(201, f"Order rejected - reason:The {text}.")
         return Problem(105, f"{NO_MATCH}: {text}")

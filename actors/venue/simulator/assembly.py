@@ -25,6 +25,10 @@ from actors.venue.simulator.runner import ScenarioRunner
 from actors.venue.simulator.settings import GatewaySettings
 
 NS = 1_000_000_000
+ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,40}")
+EXEC_PREFIX = re.compile(r"[A-Za-z0-9]{0,20}")
+LARGEST = 10**15
+RATES = ("commission_per_share", "commission_minimum", "commission_per_contract")
 
 
 def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Gateway:
@@ -35,13 +39,7 @@ def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Ga
     """
     if settings.scenario and settings.replay:
         raise ValueError("a gateway plays either a scenario or a replay; both are given")
-    if not settings.replay:
-        for name in ("to", "symbol", "replay_date"):
-            if getattr(settings, name) is not None:
-                given = f"--{name.replace('_', '-')} {getattr(settings, name)!r}"
-                raise ValueError(f"{given}: there is no replay that it could be of")
-    if not settings.accounts:
-        raise ValueError("a gateway needs at least one account")
+    _check(settings)
     story = scenarios.load(settings.scenario, settings.accounts) if settings.scenario else None
     rules = settings.rules
     if story is not None and story.rules:
@@ -78,6 +76,30 @@ def make_gateway(settings: GatewaySettings, journal: Journal, now_ns: int) -> Ga
     if gateway.store is not None:
         gateway.resume(now_ns)
     return gateway
+
+
+def _check(settings: GatewaySettings) -> None:
+    """Check what types cannot say; raises ValueError."""
+    if not settings.replay:
+        for name in ("to", "symbol", "replay_date"):
+            if getattr(settings, name) is not None:
+                given = f"--{name.replace('_', '-')} {getattr(settings, name)!r}"
+                raise ValueError(f"{given}: there is no replay that it could be of")
+    if not settings.accounts:
+        raise ValueError("a gateway needs at least one account")
+    for account in settings.accounts:
+        if ACCOUNT.fullmatch(account) is None or settings.accounts.count(account) > 1:
+            raise ValueError(f"account {account!r}: expected letters, digits, - and _ such as DU1000001, each but once")
+    if EXEC_PREFIX.fullmatch(settings.exec_prefix) is None:
+        raise ValueError(f"exec_prefix {settings.exec_prefix!r}: expected letters and digits")
+    rules = settings.rules
+    for name, value, least, most in (
+            ("walk_interval", settings.walk_interval, Decimal("0.001"), 10**9),
+            ("cash", settings.cash, -LARGEST, LARGEST),
+            ("hello_seconds", settings.hello_seconds, 0, 10**6),
+            *((each, getattr(rules, each), 0, 10**6) for each in RATES)):
+        if not (Decimal(value).is_finite() and least <= value <= most):
+            raise ValueError(f"{name} {value}: expected a number from {least} to {most}")
 
 
 def _past_of(gateway: Gateway, path: str, settings: GatewaySettings) -> None:

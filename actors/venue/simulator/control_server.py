@@ -36,6 +36,8 @@ LOOPBACK = "127.0.0.1"
 MAX_LINE_BYTES = 64 * 1024
 MAX_CONNECTIONS = 16
 MIN_TOKEN = 16
+HELLO_S = 10.0
+"""Whoever has not brought the token by then is cut off: strangers cannot use up the places."""
 SHOWN_ORDERS = 1000
 
 
@@ -84,6 +86,7 @@ class ControlServer:
         self.server = server
         self.token = token or secrets.token_urlsafe(24)
         self.port = 0
+        self.hello_seconds = HELLO_S
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
 
@@ -106,19 +109,25 @@ class ControlServer:
         assert task is not None
         self._open.add(task)
         try:
-            if len(self._open) <= MAX_CONNECTIONS and await self._greeted(reader, writer):
+            if len(self._open) > MAX_CONNECTIONS:
+                refusal = f"{MAX_CONNECTIONS} connections are open; there can be no more"
+                writer.write(msgspec.json.encode({"ok": False, "error": refusal}) + b"\n")
+            elif await asyncio.wait_for(self._greeted(reader, writer), self.hello_seconds):
                 while line := await reader.readline():
-                    writer.write(msgspec.json.encode(self.obey(line)) + b"\n")
+                    with self.server.keeping():
+                        writer.write(msgspec.json.encode(self.obey(line)) + b"\n")
+                    if self.server.failed is not None:
+                        break
                     await writer.drain()
-        except (ConnectionError, ValueError, asyncio.CancelledError):
-            pass                   # it has gone, has sent a line without an end, or the gateway ends
+        except (ConnectionError, ValueError, TimeoutError, asyncio.CancelledError):
+            pass                   # it has gone or says nothing, has sent a line without an end, or the gateway ends
         finally:
             self._open.discard(task)
             writer.close()
 
     async def _greeted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         line = await reader.readline()
-        with suppress(msgspec.DecodeError):
+        with suppress(msgspec.DecodeError, RecursionError):
             hello = msgspec.json.decode(line, type=Hello)
             if secrets.compare_digest(hello.token.encode(), self.token.encode()):
                 writer.write(b'{"ok":true}\n')
@@ -139,8 +148,10 @@ class ControlServer:
             if wrong is not None:
                 raise ValueError(f"{wrong[0]}: {wrong[1]}")
             answer = act(gateway, args, now_ns)
-        except (ValueError, LookupError, msgspec.DecodeError) as error:
+        except (ValueError, LookupError, ArithmeticError, msgspec.DecodeError) as error:
             return {"ok": False, "error": str(error)}
+        except RecursionError:
+            return {"ok": False, "error": "the command is nested too deeply"}
         if command.do not in ("status", "faults"):
             gateway.changes += 1
             gateway.log(now_ns, "sim", -1, "control", {"do": command.do, "args": msgspec.to_builtins(args)})

@@ -36,6 +36,7 @@ class Endings(Rolls):
         if not order.perm_id:
             self._forget(order)       # the venue never had it: there is no state to tell
             self._tell.code_202(order, reason)
+            self._cancel_children(order, now_ns, reason)
             return
         self._retire(order, "Cancelled", now_ns, reason)
         self._tell.cancelled(order, reason, with_202, say_reason)
@@ -45,8 +46,10 @@ class Endings(Rolls):
             self._end_cancelled(parent, now_ns, reason)
 
     def _cancel_children(self, order: Order, now_ns: int, reason: str) -> None:
+        whole = order.filled == 0 or self.rules.child_activation == "full"
         for child in self.families.children(order):
-            if child.key in self.orders and (order.filled == 0 or child.why_held == "child"):
+            waits = child.why_held == "child" or (whole and child.pending == "accept")
+            if child.key in self.orders and (order.filled == 0 or waits):
                 self._end_cancelled(child, now_ns, reason, with_202=self.rules.child_202)
 
     def _refuse(self, order: Order, code: int, reason: str, now_ns: int) -> None:

@@ -6,7 +6,6 @@ Law 2: every public call returns the reports that it caused, in the order in whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from decimal import Decimal
 
 from actors.venue.simulator import amendment, combo_fills, combos, previews, validation
@@ -99,9 +98,10 @@ class Exchange(Sessions):
         return self._tell.take()
 
     def fill(self, order: Order, quantity: Decimal, price: Decimal, now_ns: int) -> list[Report]:
-        """Trade a live order outside the book, as a scenario says; quantity is capped at what remains."""
-        if order.key in self.orders:
-            self._execute(order, min(quantity, order.remaining), price, now_ns, resting=True)
+        """Trade a live order outside the book, as a scenario says; quantity is capped at what may still trade."""
+        quantity = min(quantity, order.free)
+        if order.key in self.orders and quantity > 0:
+            self._execute(order, quantity, price, now_ns, resting=True)
         return self._tell.take()
 
     def fill_all(self, fills: list[tuple[Order, Decimal, Decimal]], now_ns: int) -> list[Report]:
@@ -111,7 +111,9 @@ class Exchange(Sessions):
             if order.key not in self.orders or self._one_at_a_time(order, [o for o, _, _ in done]):
                 continue
             before = order.remaining
-            quantity = min(quantity, before)
+            quantity = min(quantity, order.free)
+            if quantity <= 0:
+                continue
             self._book_fill(order, quantity, price, now_ns, resting=True)
             done.append((order, quantity, before))
         for order, quantity, before in done:
@@ -345,6 +347,8 @@ class Exchange(Sessions):
             self._activate(old, now_ns)
         elif old.key in book.orders:
             self._work(old, now_ns, arriving=True)
+            if old.key in self.orders and old.tif in ("IOC", "FOK"):
+                self._end_unfilled(old, now_ns)
 
     # inside: matching ------------------------------------------------------------------------------------------
 
@@ -449,19 +453,8 @@ class Exchange(Sessions):
                 self._end_cancelled(sibling, now_ns, "Cancelled by OCA")
             elif new_total != sibling.total:
                 sibling.total = new_total
-                self._tell.order(sibling)
-
-    def _one_at_a_time(self, order: Order, traded: Iterable[Order]) -> bool:
-        """Return whether types 1 and 2 keep this order back because a sibling has traded."""
-        return (self.rules.oca_block and bool(order.oca_group) and order.oca_type in (1, 2)
-                and any(o.group == order.group and o is not order for o in traded))
-
-    def _shielded(self, order: Order) -> bool:
-        reactions = self.timetable.reactions
-        if not reactions:
-            return False
-        traded = (self.orders.get(r.key) or self.done.get(r.key) for r in reactions.values())
-        return self._one_at_a_time(order, [o for o in traded if o is not None])
+                if sibling.perm_id:              # else nobody was told of it yet
+                    self._tell.order(sibling)
 
     # inside: endings -------------------------------------------------------------------------------------------
 
@@ -486,7 +479,7 @@ class Exchange(Sessions):
         """Fill an order that is being cancelled, all or half of it; one that does not work yet cannot fill."""
         book = self.book(order.contract.con_id)
         price = order.lmt or book.fill_price(order, arriving=True)
-        quantity = order.remaining if race == "fill" else order.remaining // 2
+        quantity = order.free if race == "fill" else order.free // 2
         held = order.key not in book.orders or (order.order_type in STOPS and not order.triggered)
         if price is not None and quantity > 0 and not held:
             self._execute(order, quantity, price, now_ns, resting=True)

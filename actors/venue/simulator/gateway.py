@@ -268,9 +268,9 @@ class Gateway(Floor):
     def close(self) -> None:
         """Close the journal and the state file."""
         self.journal.close()
-        if self.store is not None:
-            self.store.close()
-            self.store = None
+        store, self.store = self.store, None
+        if store is not None:
+            store.close()
 
     def restart(self, now_ns: int, *, away_ns: int = 0, rollback: int | None = None, warn: bool = False) -> None:
         """Restart as a gateway does daily (ib-wire.md 11): every connection ends, and new ones are refused for a while.

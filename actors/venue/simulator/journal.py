@@ -25,6 +25,10 @@ import msgspec
 Line = dict[str, Any]
 
 
+class CannotKeep(RuntimeError):
+    """A file that must be kept cannot be written; a gateway ends rather than go on without. The text says which."""
+
+
 class Journal:
     """Writes the lines; without a path it only counts them."""
 
@@ -32,7 +36,13 @@ class Journal:
         self.seq = 0
         self.lines: list[Line] | None = [] if keep else None
         self._encoder = msgspec.json.Encoder(decimal_format="string")
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if path else None
+        self._path = path
+        self._fd = None
+        if path:
+            try:
+                self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            except OSError as problem:
+                raise CannotKeep(f"journal {os.fspath(path)}: cannot be opened: {problem.strerror}") from None
 
     @property
     def on(self) -> bool:
@@ -51,7 +61,15 @@ class Journal:
         if self.lines is not None:
             self.lines.append(msgspec.json.decode(encoded))
         if self._fd is not None:
-            os.write(self._fd, encoded + b"\n")
+            self._put(self._fd, encoded + b"\n")
+
+    def _put(self, fd: int, data: bytes) -> None:
+        """Write all of it; a full disk takes a part first and refuses the rest."""
+        try:
+            while data:
+                data = data[os.write(fd, data):]
+        except OSError as problem:
+            raise CannotKeep(f"journal {os.fspath(self._path or '')}: cannot be written: {problem.strerror}") from None
 
     def close(self) -> None:
         if self._fd is not None:

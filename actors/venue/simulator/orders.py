@@ -122,6 +122,11 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
         return self.total - self.filled
 
     @property
+    def free(self) -> Decimal:
+        """What may still trade: what remains, less the combinations of which one leg has traded already."""
+        return self.remaining - self.legging
+
+    @property
     def avg_price(self) -> Decimal:
         return self.cost / self.filled if self.filled else ZERO
 
@@ -349,7 +354,7 @@ class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """An order that would need more initial margin than there is equity with loan is refused with 201."""
     non_guaranteed: Literal["together", "one_leg"] = "together"
     """How a combination with NonGuaranteed=1 trades: whole, or its first leg alone and the others at the next price."""
-    completed_cap: int = 20_000
+    completed_cap: Annotated[int, msgspec.Meta(ge=1)] = 20_000
     """How many final orders, and how many executions, are remembered."""
 
     def __post_init__(self) -> None:

@@ -4,12 +4,14 @@ Law 1: nothing is said to a client before what it tells of is committed here, so
 comes back with exactly what it had said (a crash of the whole machine may cost the last commits, never the file).
 Law 2: one commit holds all that one turn changed; what was not transmitted, or not accepted yet, is never here.
 Law 3: one process at a time uses a file.
+Law 4: what cannot be stored is not said: `save` raises CannotKeep, and whoever serves the gateway ends it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ import msgspec
 
 from actors.venue.simulator.combos import ComboError
 from actors.venue.simulator.contracts import Contract
+from actors.venue.simulator.journal import CannotKeep
 from actors.venue.simulator.orders import Execution, Order, Position
 from actors.venue.simulator.timetable import Reaction
 
@@ -28,6 +31,7 @@ FORMAT = 1
 SCHEMA = ("CREATE TABLE IF NOT EXISTS fact (kind TEXT NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL, "
           "body BLOB NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID")
 INDEX = "CREATE INDEX IF NOT EXISTS fact_number ON fact (kind, number)"
+OWN = frozenset({"fact", "fact_number"})
 PUT = ("INSERT INTO fact (kind, key, number, body) VALUES (?, ?, ?, ?) "
        "ON CONFLICT (kind, key) DO UPDATE SET number = excluded.number, body = excluded.body")
 
@@ -84,13 +88,21 @@ def _open(path: str) -> sqlite3.Connection:
     db = None
     try:
         db = sqlite3.connect(path, timeout=0, isolation_level=None)
-        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
+        db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+        names = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")}
+        if names - OWN:
+            raise sqlite3.DatabaseError(f"it is another program's, which keeps {', '.join(sorted(names - OWN))} in it")
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL"):
             db.execute(f"PRAGMA {pragma}").fetchall()
         db.execute("BEGIN IMMEDIATE")
         db.execute(SCHEMA)
         db.execute(INDEX)
         db.execute("COMMIT")
-    except sqlite3.Error as problem:
+        (found,), *_ = db.execute("PRAGMA quick_check(1)")
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"damaged: {' '.join(found.split())}")
+        db.execute("SELECT kind, key, number, body FROM fact WHERE kind = 'counters'").fetchall()
+    except (sqlite3.Error, UnicodeDecodeError) as problem:
         if db is not None:
             db.close()
         reason = "another gateway uses it" if "locked" in str(problem) else str(problem)
@@ -120,18 +132,19 @@ class Store:
         if self.restored:
             try:
                 self._load()
-            except msgspec.DecodeError as problem:
-                self._db.close()
-                raise StateError(f"state file {self.path}: written by another version of this gateway ({problem}); "
-                                 "remove it to begin anew") from None
             except StateError:
                 self._db.close()
                 raise
+            except msgspec.DecodeError as problem:
+                self._db.close()
+                raise StateError(f"state file {self.path}: damaged, or written by another version of this gateway "
+                                 f"({problem}); remove it to begin anew") from None
+            except (sqlite3.Error, ArithmeticError, LookupError, ValueError) as problem:
+                self._db.close()
+                raise StateError(f"state file {self.path}: damaged ({problem}); remove it to begin anew") from None
         self._exchange.noted = {}
-        self._begin()
-        for key, position in self._exchange.accounts.positions.items():
-            self._put_position(key, position)
-        self._commit()
+        self._exchange.accounts.touched.update(dict.fromkeys(self._exchange.accounts.positions))
+        self.save()
 
     def _rows(self, kind: str, type_: type[Any]) -> Iterator[tuple[str, Any]]:
         decoder = msgspec.msgpack.Decoder(type_)
@@ -186,24 +199,43 @@ class Store:
     def save(self) -> None:
         """Commit what has changed since the last time; cheap when nothing has."""
         exchange = self._exchange
-        noted = exchange.noted
+        noted, touched, corrected = exchange.noted, exchange.accounts.touched, exchange.corrected
         if noted is None:
             return                            # not loaded yet
         counters = self._counters()
-        if not noted and counters == self._told:
+        if not (noted or touched or corrected) and counters == self._told:
             return
-        self._begin()
-        for order in noted.values():
-            self._put_order(order)
-        fresh = exchange.executed - self._executed
-        if fresh:
-            self._put_executions(fresh)
-        self._commit(counters)
+        try:
+            self._write(counters)
+        except sqlite3.Error as problem:
+            if self._db.in_transaction:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+            raise CannotKeep(f"state file {self.path}: cannot be written: {problem}") from None
+        self._told, self._executed = counters, exchange.executed
         noted.clear()
+        touched.clear()
+        corrected.clear()
+
+    def _write(self, counters: bytes) -> None:
+        exchange = self._exchange
+        self._db.execute("BEGIN IMMEDIATE")
+        for order in (exchange.noted or {}).values():
+            self._put_order(order)
+        self._put_executions(exchange.executed - self._executed)
+        for number, execution in exchange.corrected.items():
+            self._db.execute(PUT, ("execution", str(number), number, self._encode(execution)))
+        for key in exchange.accounts.touched:
+            self._put_position(key, exchange.accounts.positions[key])
+        self._db.execute(PUT, ("counters", "", 0, counters))
+        self._db.execute("COMMIT")
 
     def close(self) -> None:
-        self.save()
-        self._db.close()
+        """Keep what is left to keep and let go of the file; raises CannotKeep."""
+        try:
+            self.save()
+        finally:
+            self._db.close()
 
     def _counters(self) -> bytes:
         exchange, identity = self._exchange, self._identity
@@ -212,15 +244,6 @@ class Store:
             accounts=identity.accounts, perm_id=identity.perm_ids.value, exec_number=identity.exec_numbers.value,
             executed=exchange.executed, retired=retired, seq=seq, manuals=manuals, last_id=exchange.last_id,
             cash=exchange.accounts.cash, reactions=list(exchange.timetable.reactions.values())))
-
-    def _begin(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def _commit(self, counters: bytes | None = None) -> None:
-        counters = counters or self._counters()
-        self._db.execute(PUT, ("counters", "", 0, counters))
-        self._db.execute("COMMIT")
-        self._told, self._executed = counters, self._exchange.executed
 
     def _put_order(self, order: Order) -> None:
         exchange = self._exchange
@@ -242,10 +265,8 @@ class Store:
         for back in range(min(fresh, len(exchange.executions)), 0, -1):
             execution, number = exchange.executions[-back], exchange.executed - back + 1
             self._db.execute(PUT, ("execution", str(number), number, self._encode(execution)))
-            held = (execution.account, execution.contract.con_id)
-            if held in exchange.accounts.positions:         # a combination itself is never held, its legs are
-                self._put_position(held, exchange.accounts.positions[held])
-        self._forget_old("execution", exchange.executed)
+        if fresh:
+            self._forget_old("execution", exchange.executed)
 
     def _put_position(self, key: tuple[str, int], position: Position) -> None:
         number = list(self._exchange.accounts.positions).index(key)

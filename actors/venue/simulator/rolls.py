@@ -7,7 +7,7 @@ Law 2: nothing here speaks or trades; exchange.py does.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -55,6 +55,7 @@ class Rolls:
         self.last_id: dict[int, int] = {}
         self.executions: deque[Execution] = deque(maxlen=self.rules.completed_cap)
         self.executed = 0                                   # how many executions there ever were
+        self.corrected: dict[int, Execution] = {}           # by number; since somebody last looked, as `noted`
         self._unheard: list[Execution] = []                 # what conditions have yet to hear of
         self.accounts = Accounts(self.rules)
         self.combos = ComboBook(contracts)
@@ -201,12 +202,35 @@ class Rolls:
             self.groups.leave(order)
         self.families.leave(order)
 
+    def _one_at_a_time(self, order: Order, traded: Iterable[Order]) -> bool:
+        """Return whether types 1 and 2 keep this order back because a sibling has traded."""
+        return (self.rules.oca_block and bool(order.oca_group) and order.oca_type in (1, 2)
+                and any(o.group == order.group and o is not order for o in traded))
+
+    def _shielded(self, order: Order) -> bool:
+        reactions = self.timetable.reactions
+        if not reactions:
+            return False
+        traded = (self.orders.get(r.key) or self.done.get(r.key) for r in reactions.values())
+        return self._one_at_a_time(order, [o for o in traded if o is not None])
+
     def record(self, execution: Execution) -> None:
         """Keep an execution for the snapshots, and for the conditions that wait for one."""
         self.executions.append(execution)
         self.executed += 1
         if self.holds.watches:
             self._unheard.append(execution)
+
+    def replace_execution(self, was: Execution, corrected: Execution) -> None:
+        """Put a corrected execution in the place of the one that it corrects, and its price into its order."""
+        at = self.executions.index(was)
+        self.executions[at] = corrected
+        self.corrected[self.executed - len(self.executions) + at + 1] = corrected
+        key = (was.client_id, was.order_id)
+        order = self.orders.get(key) or self.done.get(key)
+        if order is not None and order.contract.con_id == was.contract.con_id:     # a leg's price is not the BAG's
+            order.cost += (corrected.price - was.price) * was.quantity
+            self._note(order)
 
     def unheard(self) -> list[Execution]:
         """Return, once, the executions of which no condition has heard."""

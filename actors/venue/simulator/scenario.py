@@ -239,7 +239,7 @@ def parse(text: str, name: str, accounts: tuple[str, ...] = ()) -> Scenario:
     """Check a scenario's text; raises ScenarioError with file, line, field and rule."""
     try:
         data = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:     # also an integer of 5000 digits, and tables without end
         found = re.search(r"\(at line (\d+)", str(error))
         line = found[1] if found else max(1, len(text.splitlines()))       # "at end of document" has no number
         raise ScenarioError(f"{name}:{line}: not TOML: {error}") from None

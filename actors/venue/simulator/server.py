@@ -1,6 +1,7 @@
 """The TCP face of the simulated gateway: asyncio on 127.0.0.1, nothing else.
 
-Law: it moves bytes and time between sockets and the Gateway; no rule of trading is decided here.
+Law 1: it moves bytes and time between sockets and the Gateway; no rule of trading is decided here.
+Law 2: a gateway that cannot write its state file or its journal ends at once, with nothing more said to anybody.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from actors.venue.simulator.assembly import make_gateway
 from actors.venue.simulator.control_server import ControlServer, read_token
 from actors.venue.simulator.gateway import Gateway
-from actors.venue.simulator.journal import Journal
+from actors.venue.simulator.journal import CannotKeep, Journal
 from actors.venue.simulator.session import Session
 from actors.venue.simulator.settings import GatewaySettings
 
@@ -47,19 +49,26 @@ class Connection(asyncio.Protocol):
             transport.abort()
             return
         self.transport = transport
-        self.session = self.server.gateway.connect(self.server.now_ns())
-        self.server.connections[self.session.number] = self
+        with self.server.keeping():
+            self.session = self.server.gateway.connect(self.server.now_ns())
+            self.server.connections[self.session.number] = self
 
     def data_received(self, data: bytes) -> None:
         if self.session is None:
             return
+        with self.server.keeping():
+            self._receive(self.session, data)
+
+    def _receive(self, session: Session, data: bytes) -> None:
         try:
-            self.session.receive(data, self.server.now_ns())
+            session.receive(data, self.server.now_ns())
+        except CannotKeep:
+            raise
         except Exception as bug:
             # `receive` does not raise: this is a fault of ours. It costs this client its connection and nobody else.
-            self.server.gateway.log(self.server.now_ns(), "sim", self.session.client_id, "gateway_fault",
+            self.server.gateway.log(self.server.now_ns(), "sim", session.client_id, "gateway_fault",
                                     {"reason": f"{type(bug).__name__}: {bug}"})
-            self.session.close()
+            session.close()
             self.server.turn()
             raise
         self.server.turn()
@@ -106,8 +115,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.session is not None:
             self.server.connections.pop(self.session.number, None)
-            self.server.gateway.disconnect(self.session, self.server.now_ns())
-            self.server.turn()
+            with self.server.keeping():
+                self.server.gateway.disconnect(self.session, self.server.now_ns())
+                self.server.turn()
         self.transport = None
 
 
@@ -125,6 +135,9 @@ class GatewayServer:
         self._reopening: asyncio.Task[None] | None = None
         self._running = False
         self.control: ControlServer | None = None
+        self.ending = asyncio.Event()
+        """Set when the gateway has to end: `failed` says why, or somebody has asked for it."""
+        self.failed: CannotKeep | None = None
 
     async def start(self, port: int = 0) -> int:
         """Listen on 127.0.0.1 and return the port; raises OSError when it is taken."""
@@ -144,13 +157,31 @@ class GatewayServer:
                 line["token"] = self.control.token
         return line
 
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """End the gateway if what is done here could not be kept: every connection breaks, nothing more is said."""
+        try:
+            yield
+        except CannotKeep as problem:
+            self._running = False
+            self.failed = self.failed or problem
+            self.ending.set()
+            for connection in list(self.connections.values()):
+                if connection.transport is not None:
+                    connection.transport.abort()
+
     def turn(self) -> None:
         """Let the market and the exchange do what is due, and write what there is to say."""
-        if self._turning:
-            return
+        if not self._turning and self.failed is None:
+            with self.keeping():
+                self._turn()
+
+    def _turn(self) -> None:
         self._turning = True
         try:
             due = self.gateway.advance(self.now_ns())
+        except CannotKeep:
+            raise
         except Exception as bug:
             # A fault of ours in what was due: it is told, and what is due next happens all the same.
             due = self.now_ns() + NS
@@ -205,14 +236,20 @@ class GatewayServer:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-        for connection in list(self.connections.values()):
-            connection.flush()
-            if connection.transport is not None:
-                connection.transport.close()
+        with self.keeping():
+            for connection in list(self.connections.values()):
+                if self.failed is None:
+                    connection.flush()
+                if connection.transport is not None:
+                    connection.transport.close()
         if server is not None:
             await server.wait_closed()
-        self.gateway.log(self.now_ns(), "sim", -1, "gateway_stopped", {})
-        self.gateway.close()
+        with self.keeping():
+            try:
+                if self.failed is None:
+                    self.gateway.log(self.now_ns(), "sim", -1, "gateway_stopped", {})
+            finally:
+                self.gateway.close()
 
 
 async def serve(settings: GatewaySettings, now_ns: Callable[[], int] = time.time_ns,
@@ -230,10 +267,10 @@ async def serve(settings: GatewaySettings, now_ns: Callable[[], int] = time.time
         if settings.control is not None:
             server.control = ControlServer(server, token)
             await _open_control(server.control, settings.control)
-    except (OSError, ValueError):
+        gateway.log(now, "sim", -1, "gateway_started", {"port": server.port, "settings": gateway.describe()})
+    except (OSError, ValueError, CannotKeep):
         await server.stop()
         raise
-    gateway.log(now, "sim", -1, "gateway_started", {"port": server.port, "settings": gateway.describe()})
     return server
 
 
@@ -264,21 +301,23 @@ def die_with_parent() -> None:
 
 async def _run(settings: GatewaySettings) -> None:
     server = await serve(settings)
-    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signal_number, stop.set)
+        loop.add_signal_handler(signal_number, server.ending.set)
     if settings.announce:
         sys.stdout.write(json.dumps(server.announcement()) + "\n")
         sys.stdout.flush()
-    await stop.wait()
+    await server.ending.wait()
     await server.stop()
+    if server.failed is not None:
+        raise server.failed
 
 
 def run_gateway(settings: GatewaySettings) -> None:
     """Run a gateway in this process until SIGTERM or SIGINT.
 
-    Raises OSError when the port is taken and ScenarioError or ReplayError when a file cannot be used.
+    Raises OSError when the port is taken, ScenarioError or ReplayError when a file cannot be used, and CannotKeep
+    when the state file or the journal cannot be written, at the start or later.
     """
     if settings.die_with_parent:
         die_with_parent()

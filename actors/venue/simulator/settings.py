@@ -50,7 +50,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Replay up to this New York time, inclusive."""
     speed: str = "1"
     """How fast the exchange's time goes: a factor such as 60; in a replay also `max`, or `lockstep` (see replay.py)."""
-    lockstep_batch: int = 1
+    lockstep_batch: Annotated[int, msgspec.Meta(ge=1)] = 1
     """Trades per lockstep turn."""
     replay_wait: bool = True
     """Hold the first trade until a client has subscribed to the symbol."""
@@ -106,9 +106,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Days without a session besides weekends, yyyymmdd; no calendar is built in."""
     half_days: tuple[str, ...] = ()
     """Days that close at 13:00 New York."""
-    pacing_limit: int = 0
+    pacing_limit: Few = 0
     """Messages per second before error 100 (IB: 50); 0 switches it off. A client that says +PACEAPI waits instead."""
-    max_clients: int = 32
+    max_clients: Annotated[int, msgspec.Meta(ge=1)] = 32
     hello_seconds: Decimal = Decimal(30)
     """A connection that has not said startApi by then is closed: strangers cannot use up the places. 0: never."""
     resubmit_orders: bool = True

@@ -23,10 +23,6 @@ def correct(exchange: Exchange, execution: Execution, price: Decimal) -> Executi
     cost = execution.avg_price * execution.cum_quantity + change
     corrected = msgspec.structs.replace(
         execution, exec_id=f"{stem}.{int(last) + 1:02d}", price=price, avg_price=cost / execution.cum_quantity)
-    exchange.executions[exchange.executions.index(execution)] = corrected
+    exchange.replace_execution(execution, corrected)
     exchange.accounts.correct(execution, change)
-    key = (execution.client_id, execution.order_id)
-    order = exchange.orders.get(key) or exchange.done.get(key)
-    if order is not None:
-        order.cost += change
     return corrected

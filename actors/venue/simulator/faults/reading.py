@@ -66,7 +66,7 @@ def read_fault(text: str) -> AnyFault:
 def make_fault(fields: Any, where: str) -> AnyFault:
     """Build a fault from plain values. Raises FaultError."""
     name = fields.get("name") if isinstance(fields, dict) else None
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         raise FaultError(f"fault {where}: name {name!r} is not known; there are {', '.join(sorted(KINDS))}")
     try:
         fault: AnyFault = msgspec.convert(fields, AnyFault)
