@@ -114,7 +114,7 @@ def test_it_dies_with_its_parent(tmp_path):
     ({"scenario": "nope"}, "scenario 'nope' is not known"), ({"replay": "/nowhere.csv", "symbol": "SPY"}, "the day is"),
     ({"scenario": "target", "replay": "x"}, "both are given"), ({"prot": 1}, "prot"), ({"accounts": []}, "account"),
     ({"accounts": ["DU1,DU2"]}, "accounts[0]"), ({"port": 65536}, "port"), ({"control": -1}, "control"),
-    ({"journal": "/nowhere/x.jsonl"}, "--journal /nowhere/x.jsonl: No such file"), ({"to": "10:00"}, "--to '10:00'"),
+    ({"journal": "/nowhere/x.jsonl"}, "journal /nowhere/x.jsonl: cannot be opened"), ({"to": "10:00"}, "--to '10:00'"),
     ({"symbol": "SPY"}, "--symbol 'SPY'")])
 def test_settings_that_cannot_be_used_end_it_with_one_sentence(settings, said):
     done = subprocess.run([sys.executable, "-m", "actors.venue.simulator", json.dumps(settings)], cwd=ROOT,
@@ -184,11 +184,15 @@ def test_the_seeded_walk_is_the_same_for_the_same_seed():
     ({"walk_interval": D(0)}, "walk_interval 0: expected a number from 0.001"),
     ({"walk_interval": D("inf")}, "walk_interval"), ({"cash": D("nan")}, "cash NaN"),
     ({"hello_seconds": D("nan")}, "hello_seconds"), ({"accounts": ("DU1", "DU1")}, "'DU1'.*each but once"),
-    ({"accounts": ("a,b",)}, "'a,b'"), ({"accounts": ("",)}, "account ''"), ({"exec_prefix": "a.b"}, "exec_prefix"),
-    ({"rules": ExchangeRules(commission_minimum=D("nan"))}, "commission_minimum NaN")])
+    ({"accounts": ("a,b",)}, "'a,b'"), ({"accounts": ("",)}, "account ''"), ({"exec_prefix": "a.b"}, "exec_prefix")])
 def test_settings_that_make_no_sense_are_refused_by_name(settings, said):
     with pytest.raises(ValueError, match=said):
         make_gateway(GatewaySettings(**settings), Journal(), START_NS)
+
+
+def test_a_rate_that_makes_no_sense_is_refused_by_name():
+    with pytest.raises(ValueError, match="commission_minimum NaN"):
+        ExchangeRules(commission_minimum=D("nan"))
 
 
 @pytest.mark.parametrize("field", ["max_clients", "pacing_limit", "lockstep_batch"])

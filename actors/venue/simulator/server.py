@@ -260,7 +260,7 @@ async def serve(settings: GatewaySettings, now_ns: Callable[[], int] = time.time
     """
     now = now_ns()
     token = read_token(settings.control_token_file) if settings.control_token_file else None
-    gateway = make_gateway(settings, _journal(settings.journal, keep_journal), now)
+    gateway = make_gateway(settings, Journal(settings.journal, keep=keep_journal), now)
     server = GatewayServer(gateway, now_ns)
     try:
         await server.start(settings.port)
@@ -272,13 +272,6 @@ async def serve(settings: GatewaySettings, now_ns: Callable[[], int] = time.time
         await server.stop()
         raise
     return server
-
-
-def _journal(path: str | None, keep: bool) -> Journal:
-    try:
-        return Journal(path, keep=keep)
-    except OSError as problem:
-        raise ValueError(f"--journal {path}: {problem.strerror or problem}") from None
 
 
 async def _open_control(control: ControlServer, port: int) -> None:

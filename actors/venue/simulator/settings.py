@@ -17,7 +17,8 @@ from actors.venue.simulator.wire import DEFAULT_SERVER_VERSION
 DEFAULT_ACCOUNT = "DU1000001"
 Permission = Literal["live", "delayed", "none"]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
-AccountName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9]{1,32}$")]
+ACCOUNT_NAME = "^[A-Za-z0-9]{1,32}$"
+AccountName = Annotated[str, msgspec.Meta(pattern=ACCOUNT_NAME)]
 Few = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 
