@@ -41,6 +41,17 @@ def test_each_command_of_the_page_opens_a_port(line, tmp_path):
         assert listening["port"] > 0
 
 
+@pytest.fixture
+def own_loop():
+    """The page's client is a program of its own: it finds a loop, whatever the tests before it have left."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.usefixtures("own_loop")
 def test_the_client_of_the_page_trades():
     with running("gateway") as listening:
         assert output_of(CLIENT.replace("4002", str(listening["port"]))) == "Filled 100.0\n"
