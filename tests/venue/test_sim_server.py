@@ -21,6 +21,7 @@ from actors.cli.gateway import settings_from
 from actors.venue.simulator import scenario
 from actors.venue.simulator.assembly import make_gateway
 from actors.venue.simulator.journal import Journal, final_orders, placements, read_journal, select
+from actors.venue.simulator.orders import ExchangeRules
 from actors.venue.simulator.scenario import ScenarioError
 from actors.venue.simulator.settings import GatewaySettings
 from actors.venue.simulator.wire import encode, frame
