@@ -46,7 +46,7 @@ async def an_execution_comes_before_anything_else_of_its_order(s: Stage):
     assert trade.filled() == 100
 
 
-@story("fill_before_ack:hold=0.05")
+@story("fill_before_ack:hold=0.5")
 async def an_order_that_does_not_fill_is_acknowledged_late(s: Stage):
     trade = s.place()
     await until(lambda: s.order() is not None, "the order at the exchange")
