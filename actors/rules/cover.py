@@ -266,6 +266,8 @@ def _resize(
     moved = (limit is not None and order.limit_price != limit) or (trigger is not None and order.stop_price != trigger)
     ready = order.life is Life.WORKING and not order.amending and not order.canceling and can_send(t)
     if order.amend_fails >= AMEND_TRIES and order.amend_to is not None and order.amend_to[0] == total:
+        if t.b.phase is not Phase.FROZEN:
+            t.cancel(order, f"{order.amend_fails} amendments failed")  # a crash forgets the cancel, not the refusals
         return  # refused often enough: a person has been called
     if ready and (order.quantity != total or moved):
         t.amend(order, total, limit, trigger)

@@ -24,6 +24,9 @@ from messages.orders import (
     Role,
 )
 
+NOT_JOINED = 10326
+"""IB's refusal of an order that would join or change a group at work (trading-rules.md 1 and 3)."""
+
 
 def entry_ended(t: Turn, event: OrderEvent) -> None:
     """The entry is dead: what is filled keeps its exits; a denial or rejection ends an empty bracket."""
@@ -118,7 +121,15 @@ def _cascaded(t: Turn, lot: Lot, order: VenueOrder) -> bool:
 
 def _ended_badly(t: Turn, event: OrderEvent, order: VenueOrder, lot: Lot) -> None:
     why = str(getattr(event, "reason", "")) or order.ended
-    if "OCA group" in why or isinstance(event, OrderDenied):
+    if isinstance(event, OrderRejected) and event.code == NOT_JOINED and t.b.definition.oca_native:
+        # The venue lets nobody join a group that works: the group goes, what is left is placed in a new one.
+        if t.may_reprotect():
+            t.page("group_closed", f"exit {order.order_id} may not join its group ({why}); the group is placed anew",
+                   severity="critical")
+            t.put_lot(lot, void=True)
+        else:
+            t.freeze("reprotect_spent", f"exit {order.order_id} may not join its group ({why}), once too often")
+    elif "OCA group" in why or isinstance(event, OrderDenied):
         # A sibling has probably closed the lot: its fill is on the way. Wait a moment before placing anything.
         _wait(t, lot, "settle")
     elif not t.may_reprotect():

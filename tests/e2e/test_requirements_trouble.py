@@ -357,3 +357,20 @@ def test_what_filled_while_the_gateway_was_away_is_protected_when_it_is_back(nat
         assert len(placements(ground.lines, f"{bracket}.*")) == 3
         ground.client.flatten(bracket)
         ground.await_phase(bracket)
+
+
+def test_a_trail_whose_group_nobody_may_join_closes_the_position_in_a_group_of_its_own(native):
+    """Trading rule 3, its other answer (10326): the sibling is cancelled first, and nothing is sent twice."""
+    symbol = native.symbol()
+    bracket = native.entered(symbol, exits=[{"target": {"price": "115"}, "trailing_stop": {"amount": "2"}}])
+    native.await_statuses(bracket, target="active")
+    wait_for(lambda: symbol in armed(native), what="an armed trail")
+    native.market.refuse_next(f"{bracket}.trail*", 10326)
+    native.market.insist(symbol, 106, lambda: armed(native)[symbol]["mark"] == "106")
+    native.market.insist(symbol, 104, lambda: placements(native.lines, f"{bracket}.trail*"))
+    native.await_phase(bracket)
+    orders = ("target.1", "trail.1", "trail.2")
+    target, refused, sent = (placements(native.lines, f"{bracket}.{order}")[0] for order in orders)
+    assert target["ocaGroup"] == refused["ocaGroup"] != sent["ocaGroup"]
+    assert len(cancels(native.lines, f"{bracket}.target.1")) == 1
+    assert native.net(symbol) == 0

@@ -650,7 +650,8 @@ class World:
         if found:
             order = found[pick % len(found)]
             self.end(order, "rejected")
-            code, reason = ((201, "no margin"), (110, "price"), (201, "OCA group is already filled"))[pick % 3]
+            code, reason = ((201, "no margin"), (110, "price"), (201, "OCA group is already filled"),
+                            (10326, "OCA group revision is not allowed"))[pick % 4]  # fmt: skip
             self.to_us.append(self.emit(OrderRejected, order.sent.order_id, code=code, reason=reason))
 
     def expire(self, pick: int) -> None:

@@ -28,7 +28,7 @@ from messages.orders import (
     PicturedOrder,
 )
 from tests import builders
-from tests.rules.desk import ArmExit, CancelOrder, Desk, Incident, QueryOrder, StartTimer, SubmitOrder
+from tests.rules.desk import Alert, ArmExit, CancelOrder, Desk, Incident, QueryOrder, StartTimer, SubmitOrder
 from tests.rules.test_bracket import protected, worked
 
 LONE_TRAIL = (builders.tranche(trail=builders.trail(2)),)
@@ -481,3 +481,49 @@ def test_an_exit_that_turns_up_proves_that_its_entry_was_sent() -> None:
     desk.tell(BracketPictured(bracket_id=desk.id, orders=(), ts_ns=desk.now))
     desk.tell(builders.corrected(fill, 0))
     assert "entry 100" not in desk.sent()
+
+
+# -- a group that nobody may join --------------------------------------------------------------------------------
+
+
+def test_a_fired_exit_that_may_not_join_its_group_is_sent_alone_once_its_sibling_is_dead() -> None:
+    """Found with the gateway's `oca_late_join = false`: sent again into the same group until the bracket froze."""
+    desk = protected(exits=TARGET_AND_TRAIL)
+    assert desk.sent(desk.trigger("trail", 106, 106)) == ["trail.1 100"]
+    assert desk.cancels(desk.reject("trail.1", 10326, "OCA group revision is not allowed")) == ["target.1"]
+    again = desk.cancel("target.1")
+    assert desk.sent(again) == ["trail.2 100"]
+    assert [command.oca_group for command in desk.asked(SubmitOrder, again)] == [f"{desk.id}.g2"]
+    desk.ack("trail.2")
+    desk.fill("trail.2", 100, 106)
+    assert desk.bracket.phase is Phase.CLOSED
+    assert "group_closed" in [alert.code for alert in desk.asked(Alert)]
+
+
+def test_a_sibling_that_fills_while_its_group_is_taken_down_leaves_nothing_to_send() -> None:
+    desk = protected(exits=TARGET_AND_TRAIL)
+    desk.trigger("trail", 106, 106)
+    desk.reject("trail.1", 10326, "OCA group revision is not allowed")
+    assert desk.sent(desk.fill("target.1", 60, 110)) == []
+    assert desk.sent(desk.cancel("target.1")) == ["trail.2 40"]
+
+
+def test_a_resting_exit_that_may_not_join_again_takes_its_group_to_a_new_one() -> None:
+    desk = protected()
+    desk.reject("stop.1", 10326, "OCA group revision is not allowed")
+    assert sorted(desk.sent(desk.cancel("target.1"))) == ["stop.2 100", "target.2 100"]
+    assert {command.oca_group for command in desk.asked(SubmitOrder)[-2:]} == {f"{desk.id}.g2"}
+
+
+def test_a_crash_after_the_last_refused_amendment_does_not_leave_an_exit_too_small() -> None:
+    """Fuzz seed 4393: the refusals were remembered, the cancel was not, and 90 stayed where 100 were open."""
+    desk = worked(native=False)
+    desk.fill("entry", 90, 100)
+    desk.ack_all()
+    desk.fill("entry", 10, 100)
+    for _ in range(2):
+        said = say(desk, AmendRejected, "stop.1", code=104, reason="busy")
+    assert desk.cancels(said) == ["stop.1"]
+    again = restarted(desk, picture(desk, "stop.1", 90), picture(desk, "target.1", 100))
+    assert desk.cancels(again) == ["stop.1"]
+    assert desk.sent(desk.cancel("stop.1")) == ["stop.2 100"]
