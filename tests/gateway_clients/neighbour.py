@@ -12,6 +12,7 @@ from typing import Any
 import ib_async
 
 from actors.venue.simulator.wire import FrameBuffer, encode, frame, split
+from tests.venue.library_client import written_by
 
 LOOPBACK = "127.0.0.1"
 CLIENT_ID = 9
@@ -39,23 +40,12 @@ def rich_order() -> tuple[Any, Any]:
     return contract, order
 
 
-def place_order_fields(server_version: int, contract: Any, order: Any) -> list[str]:
-    """Return the fields of placeOrder as ib_async writes them at this server version."""
-    client = ib_async.Client(ib_async.wrapper.Wrapper(None))
-    client._serverVersion = server_version
-    client.isConnected = lambda: True
-    captured: list[str] = []
-    client.sendMsg = captured.append
-    client.placeOrder(order.orderId, contract, order)
-    return captured[0].split("\0")[:-1]
-
-
 def leave_rich_order(port: int, server_version: int) -> str:
     """Place the order and hang up once the gateway shows it; return what went wrong, or nothing."""
     buffer = FrameBuffer()
     with socket.create_connection((LOOPBACK, port), DEADLINE_S) as sock:
         sock.sendall(b"API\0" + frame(f"v157..{server_version}".encode()) + encode(71, 2, CLIENT_ID, "")
-                     + encode(*place_order_fields(server_version, *rich_order())))
+                     + encode(*written_by(ib_async, server_version, *rich_order())))
         while data := sock.recv(65536):
             buffer.feed(data)
             for payload in buffer.payloads():

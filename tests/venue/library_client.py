@@ -73,6 +73,17 @@ class LibraryClient:
         return self.heard()
 
 
+def written_by(library: Any, version: int, contract: Any, order: Any) -> list[str]:
+    """Return the fields of placeOrder exactly as the library writes them."""
+    client = library.Client(library.wrapper.Wrapper(None))
+    client._serverVersion = version
+    client.isConnected = lambda: True
+    captured: list[str] = []
+    client.sendMsg = captured.append
+    client.placeOrder(order.orderId, contract, order)
+    return captured[0].split("\0")[:-1]
+
+
 def named(calls: list[tuple[Any, ...]], name: str) -> list[tuple[Any, ...]]:
     """Return the arguments of every callback of that name."""
     return [call[1:] for call in calls if call[0] == name]

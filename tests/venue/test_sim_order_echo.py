@@ -27,7 +27,8 @@ from actors.venue.simulator.order_request import place_order
 from actors.venue.simulator.orders import Order
 from actors.venue.simulator.wire import Fields, encode, frame, split
 from tests.venue.gateway_fixture import START_NS, RawClient, memory_gateway
-from tests.venue.test_sim_wire import Heard, written_by
+from tests.venue.library_client import written_by
+from tests.venue.test_sim_wire import Heard
 
 STOCKS = [c for c in BUILT_IN if c.sec_type == "STK"]
 

@@ -28,6 +28,7 @@ from actors.venue.simulator.wire import (
     number,
     split,
 )
+from tests.venue.library_client import written_by
 
 pytestmark = pytest.mark.unit
 AAPL = BUILT_IN[0]
@@ -99,17 +100,6 @@ def test_a_hello_that_is_no_version_range_is_refused(hello):
 
 
 # placeOrder: what the real libraries write must be what we read ----------------------------------------------------
-
-def written_by(library, version: int, contract, order) -> list[str]:
-    """Return the fields of placeOrder exactly as the library writes them."""
-    client = library.Client(library.wrapper.Wrapper(None))
-    client._serverVersion = version
-    client.isConnected = lambda: True
-    captured: list[str] = []
-    client.sendMsg = captured.append
-    client.placeOrder(order.orderId, contract, order)
-    return captured[0].split("\0")[:-1]
-
 
 prices = st.one_of(st.none(), st.decimals(min_value=0, max_value=9999, places=2))
 

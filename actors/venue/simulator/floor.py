@@ -6,6 +6,7 @@ before that is done first.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ NS = 1_000_000_000
 DEPTH_RESET = "Market depth data has been RESET. Please empty deep book contents before applying any new entries."
 
 
-class Floor:
+class Floor(ABC):
     """The part of the gateway that shows the market."""
 
     settings: GatewaySettings
@@ -57,14 +58,17 @@ class Floor:
         self.tick_requests: dict[int, int] = {}      # conId -> when tick-by-tick data were asked for last
         self._watchers: dict[int, list[tuple[Session, Watcher]]] = {}
 
+    @abstractmethod
     def log(self, now_ns: int, direction: str, client: int, msg: str, fields: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Write one line of the journal."""
 
+    @abstractmethod
     def deliver(self, reports: Iterable[Report], now_ns: int) -> None:
-        raise NotImplementedError
+        """Journal what the exchange did and tell the clients concerned."""
 
+    @abstractmethod
     def roll(self, now_ns: int) -> None:
-        raise NotImplementedError
+        """Begin the exchange's next day once it has come."""
 
     # time ------------------------------------------------------------------------------------------------------
 

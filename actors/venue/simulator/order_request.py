@@ -50,7 +50,24 @@ MAX_REMEMBERED, MAX_REMEMBERED_TEXT = 256, 1000
 """How many different ends of placeOrder are remembered as they were read, and how long one may be."""
 
 
-class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a placeOrder that come after its combination, as PlaceOrder has them too."""
+
+    good_till_date: str
+    oca_type: int
+    all_or_none: bool
+    trail_stop: Decimal | None
+    trail_percent: Decimal | None
+    what_if: bool
+    lmt_offset: Decimal | None
+    attributes: tuple[str, ...]
+    """`eTradeOnly` and `firmQuoteOnly` where they are set: IB knows them no more (10268)."""
+    unsupported: tuple[str, ...]
+    """Instructions that are set and that the simulator does not follow."""
+    extras: dict[str, str]
+
+
+class PlaceOrder(Ending, frozen=True, kw_only=True):
     """placeOrder (id 3), decoded. None is an unset price; `extras` are echoed only."""
 
     name: str = "placeOrder"
@@ -69,34 +86,12 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: int
     trigger_method: int
     outside_rth: bool
-    good_till_date: str
-    oca_type: int
-    all_or_none: bool
-    trail_stop: Decimal | None
-    trail_percent: Decimal | None
-    what_if: bool
-    lmt_offset: Decimal | None
     instructions: Instructions
-    attributes: tuple[str, ...]
-    """`eTradeOnly` and `firmQuoteOnly` where they are set: IB knows them no more (10268)."""
-    unsupported: tuple[str, ...]
-    """Instructions that are set and that the simulator does not follow."""
-    extras: dict[str, str]
 
 
-class Rest(msgspec.Struct, frozen=True, kw_only=True):
+class Rest(Ending, frozen=True, kw_only=True):
     """What the larger part of a placeOrder says, from sharesAllocation on. It is shared by orders: never changed."""
 
-    good_till_date: str
-    oca_type: int
-    all_or_none: bool
-    trail_stop: Decimal | None
-    trail_percent: Decimal | None
-    what_if: bool
-    lmt_offset: Decimal | None
-    attributes: tuple[str, ...]
-    unsupported: tuple[str, ...]
-    extras: dict[str, str]
     parts: dict[str, Any]
     """Arguments of Instructions."""
     length: int

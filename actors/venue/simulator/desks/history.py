@@ -31,6 +31,7 @@ from actors.venue.simulator.requests import Request
 from actors.venue.simulator.validation import parse_ib_time_ns
 
 if TYPE_CHECKING:
+    from actors.venue.simulator.desks.directory import Handler
     from actors.venue.simulator.session import Session
 
 NS = 1_000_000_000
@@ -53,15 +54,21 @@ class Refused(Exception):
         self.code, self.text = code, text
 
 
+def telling(answer: Handler) -> Handler:
+    """Return a handler that tells the client what its question is refused with."""
+
+    def handler(session: Session, request: Request, now_ns: int) -> None:
+        try:
+            answer(session, request, now_ns)
+        except Refused as refused:
+            session.error(request.req_id, refused.code, refused.text, now_ns)
+
+    return handler
+
+
+@telling
 def bars(session: Session, request: Request, now_ns: int) -> None:
     """Answer reqHistoricalData with 17, or 106 for the schedule; with keepUpToDate go on with 90."""
-    try:
-        _bars(session, request, now_ns)
-    except Refused as refused:
-        session.error(request.req_id, refused.code, refused.text, now_ns)
-
-
-def _bars(session: Session, request: Request, now_ns: int) -> None:
     gateway, v = session.gateway, request.values
     contract = _contract(session, request)
     size = bar_size(str(v["barSize"]))
@@ -247,33 +254,25 @@ def cancel_bars(session: Session, request: Request, now_ns: int) -> None:
         entry.cancel()
 
 
+@telling
 def head_timestamp(session: Session, request: Request, now_ns: int) -> None:
-    try:
-        contract, what = _contract(session, request), str(request.values["what"])
-        _check_kind(contract, what, KINDS[:6])
-        form = int(str(request.values["formatDate"]))
-        if form not in (1, 2):
-            raise Refused(321, f"{INVALID}Invalid formatDate {form}: 1 or 2.")
-        at_s = session.gateway.history.begins_s(contract)
-        session.send("headTimestamp", messages.head_timestamp(request.req_id, at_s, form), now_ns,
-                     reqId=request.req_id)
-    except Refused as refused:
-        session.error(request.req_id, refused.code, refused.text, now_ns)
+    contract, what = _contract(session, request), str(request.values["what"])
+    _check_kind(contract, what, KINDS[:6])
+    form = int(str(request.values["formatDate"]))
+    if form not in (1, 2):
+        raise Refused(321, f"{INVALID}Invalid formatDate {form}: 1 or 2.")
+    at_s = session.gateway.history.begins_s(contract)
+    session.send("headTimestamp", messages.head_timestamp(request.req_id, at_s, form), now_ns,
+                 reqId=request.req_id)
 
 
 def cancel_head_timestamp(session: Session, request: Request, now_ns: int) -> None:
     """The question was answered at once: there is nothing left to cancel."""
 
 
+@telling
 def ticks(session: Session, request: Request, now_ns: int) -> None:
     """Answer reqHistoricalTicks with 96 (MIDPOINT), 97 (BID_ASK) or 98 (TRADES), all in one message."""
-    try:
-        _ticks(session, request, now_ns)
-    except Refused as refused:
-        session.error(request.req_id, refused.code, refused.text, now_ns)
-
-
-def _ticks(session: Session, request: Request, now_ns: int) -> None:
     gateway, v = session.gateway, request.values
     contract, what, n = _contract(session, request), str(v["what"]), int(str(v["n"]))
     _check_kind(contract, what, TICK_KINDS)
